@@ -1,0 +1,135 @@
+"""The one error tree.
+
+Three kinds of fault are three branches: what a *peer* did wrong (`PeerError`), what *we* or the
+machine under us could not do (`BrokerError`), and a *bug* (`Bug`). The first two carry a reply code:
+AMQP 0-9-1's codes (specification, section 1.2) serve every protocol, which maps them if it has its own.
+A peer's error ends the channel or the connection, never the broker; a `Bug` is always logged with a traceback.
+"""
+
+from __future__ import annotations
+
+
+class LeveretError(Exception):
+    """Base of all errors raised by Leveret. `text` is fit for the other side to read."""
+
+    code = 541
+    name = "INTERNAL_ERROR"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    @property
+    def reply_text(self) -> str:
+        """What goes over the wire: the code's name, a dash, the text, as RabbitMQ words it."""
+        return f"{self.name} - {self.text}"
+
+
+class PeerError(LeveretError):
+    """The peer asked for something wrong or refused. `hard` ends the connection, otherwise the channel."""
+
+    hard = False
+
+
+class ContentTooLarge(PeerError):
+    code, name = 311, "CONTENT_TOO_LARGE"
+
+
+class NoConsumers(PeerError):
+    code, name = 313, "NO_CONSUMERS"
+
+
+class AccessRefused(PeerError):
+    code, name = 403, "ACCESS_REFUSED"
+
+
+class NotFound(PeerError):
+    code, name = 404, "NOT_FOUND"
+
+
+class ResourceLocked(PeerError):
+    code, name = 405, "RESOURCE_LOCKED"
+
+
+class PreconditionFailed(PeerError):
+    code, name = 406, "PRECONDITION_FAILED"
+
+
+class HardPeerError(PeerError):
+    hard = True
+
+
+class ConnectionForced(HardPeerError):
+    code, name = 320, "CONNECTION_FORCED"
+
+
+class InvalidPath(HardPeerError):
+    code, name = 402, "INVALID_PATH"
+
+
+class LoginRefused(HardPeerError):
+    code, name = 403, "ACCESS_REFUSED"
+
+
+class FrameError(HardPeerError):
+    code, name = 501, "FRAME_ERROR"
+
+
+class MalformedFrame(HardPeerError):
+    """A field or table that cannot be read (AMQP calls it a syntax error)."""
+
+    code, name = 502, "SYNTAX_ERROR"
+
+
+class CommandInvalid(HardPeerError):
+    code, name = 503, "COMMAND_INVALID"
+
+
+class ChannelError(HardPeerError):
+    code, name = 504, "CHANNEL_ERROR"
+
+
+class UnexpectedFrame(HardPeerError):
+    code, name = 505, "UNEXPECTED_FRAME"
+
+
+class ResourceError(HardPeerError):
+    code, name = 506, "RESOURCE_ERROR"
+
+
+class NotAllowed(HardPeerError):
+    code, name = 530, "NOT_ALLOWED"
+
+
+class NotSupported(HardPeerError):
+    code, name = 540, "NOT_IMPLEMENTED"
+
+
+class BrokerError(LeveretError):
+    """We, or the machine under us, could not do it."""
+
+
+class ConfigError(BrokerError):
+    """A configuration that cannot be used; the text names the key, the value and what is allowed."""
+
+
+class DirectoryLocked(BrokerError):
+    """The data directory is in use by another process, which the text names."""
+
+
+class StoreError(BrokerError):
+    """A file operation of the store failed. Carries where."""
+
+    def __init__(self, text: str, path: str = "", offset_bytes: int = -1) -> None:
+        where = f" ({path}" + (f" at byte {offset_bytes}" if offset_bytes >= 0 else "") + ")" if path else ""
+        super().__init__(text + where)
+        self.path = path
+        self.offset_bytes = offset_bytes
+
+
+class Damaged(StoreError):
+    """Bytes on disk are not what was written there. Never repaired in silence."""
+
+
+class Bug(LeveretError):
+    """A state that the code says cannot be."""

@@ -1,0 +1,42 @@
+"""Every bound, with its unit in the name. Configuration may move some; nothing is unbounded."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# connections and frames
+FRAME_MAX_BYTES: Final = 131_072  # offered in connection.tune, as RabbitMQ does
+FRAME_MIN_BYTES: Final = 4_096  # AMQP 0-9-1, 4.2.3: the least a peer must take
+FRAME_MAX_BEFORE_TUNE_BYTES: Final = 8_192  # RabbitMQ's initial_frame_max
+CHANNELS_PER_CONNECTION: Final = 2_047
+HEARTBEAT_S: Final = 60
+HANDSHAKE_TIMEOUT_S: Final = 10
+CONNECTIONS: Final = 65_536
+
+# messages and tables
+MESSAGE_SIZE_BYTES: Final = 16_777_216  # RabbitMQ 4.x: max_message_size
+MESSAGE_SIZE_CEILING_BYTES: Final = 536_870_912
+TABLE_DEPTH: Final = 64
+TABLE_SIZE_BYTES: Final = 1_048_576
+SHORT_STRING_BYTES: Final = 255
+
+# one turn of the loop
+READ_CHUNK_BYTES: Final = 32_768
+TURN_BUDGET_BYTES: Final = 1_048_576
+OUTPUT_HIGH_BYTES: Final = 1_048_576  # a reader with this much unsent output has no credit
+OUTPUT_LOW_BYTES: Final = 262_144
+HELD_FRAMES_BYTES: Final = 1_048_576  # frames kept for a channel that waits for an answer
+
+# queues
+PAGE_SLOTS: Final = 4_096
+PAGE_BYTES: Final = 1_048_576
+PAGES_IN_MEMORY_BYTES: Final = 33_554_432
+READ_AHEAD_PAGES: Final = 4
+ROUTES_CACHED: Final = 16_384
+
+# the log
+SEGMENT_BYTES: Final = 67_108_864
+LOG_SEGMENTS: Final = 4
+BLOCK_BYTES: Final = 4_194_304  # a block is at most about this; larger records are cut into chains
+LOG_BACKLOG_BYTES: Final = 16_777_216  # with this much waiting to be written, publishers are not read from
+DELIVERED_MARK_STEP: Final = 4_096
