@@ -1,0 +1,125 @@
+# What one does with Leveret, from a fresh clone with Python 3.11 and make. `make help` lists it.
+#
+# Two environments, made when they are needed and renewed when what they are made of changes:
+#   .venv           for development: the source tree itself, uncompiled
+#   .venv-compiled  for measuring and for the second run of the tests: the compiled wheel, not the source
+# The wheel is built in a copy of the tree (build/tree), never beside the source.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PY := .venv/bin/python
+PYC := .venv-compiled/bin/python
+PIP := -m pip --disable-pip-version-check --quiet
+SOURCES := $(shell find src -name '*.py' -not -path '*/__pycache__/*')
+CHECKED := $(wildcard src tests examples bench setup.py)
+EXTRAS := demo,test,lint
+
+CYCLES ?= 20
+SECONDS ?= 60
+ARGS ?=
+# Test folders with targets of their own: they need node or the network, or run for as long as they are told.
+APART := --ignore=tests/compat --ignore=tests/suites
+
+export PIP_ROOT_USER_ACTION := ignore
+unexport PYTHONPATH
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+# -- environments -------------------------------------------------------------------------------------------
+
+.venv/stamp: pyproject.toml setup.py
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Leveret needs Python 3.11 or newer; name one with PYTHON=..." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip' 2>/dev/null || \
+		{ echo "this Python has no venv: apt-get install python3-venv" >&2; exit 1; }
+	@echo "making .venv" >&2
+	@rm -rf .venv && "$(PYTHON)" -m venv .venv
+	@$(PY) $(PIP) install 'setuptools>=77' 'mypy[mypyc]>=2.4.1,<3' 'librt>=0.17'
+	@LEVERET_PURE=1 $(PY) $(PIP) install --no-build-isolation --editable '.[$(EXTRAS)]'
+	@touch $@
+
+.PHONY: venv
+venv: .venv/stamp ## make the development environment (.venv)
+
+build/wheel/stamp: .venv/stamp setup.py pyproject.toml $(SOURCES)
+	@echo "compiling the wheel" >&2
+	@rm -rf build/tree build/wheel && mkdir -p build/tree build/wheel
+	@cp -r src setup.py pyproject.toml LICENSE $(wildcard README.md) build/tree/
+	@find build/tree \( -name __pycache__ -o -name '*.egg-info' \) -prune -exec rm -rf {} +
+	@cd build/tree && LEVERET_REQUIRE_COMPILED=1 ../../$(PY) $(PIP) wheel --no-build-isolation --no-deps --wheel-dir ../wheel .
+	@touch $@
+
+.PHONY: wheel
+wheel: build/wheel/stamp ## build the compiled wheel into dist/
+	@mkdir -p dist && cp build/wheel/*.whl dist/ && ls -sh dist/*.whl
+
+.venv-compiled/stamp: build/wheel/stamp
+	@test -x $(PYC) || "$(PYTHON)" -m venv .venv-compiled
+	@$(PYC) $(PIP) install "$$(ls build/wheel/*.whl)[demo,test]" $(addprefix -r ,$(wildcard tests/*/requirements.txt))
+	@$(PYC) $(PIP) install --force-reinstall --no-deps build/wheel/*.whl
+	@touch $@
+
+.PHONY: venv-compiled
+venv-compiled: .venv-compiled/stamp ## make the environment with the compiled wheel (.venv-compiled)
+
+# -- running ------------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: .venv/stamp ## run the demonstration: real work, killed in the middle (ARGS='--images DIR')
+	@$(PY) examples/demo/run.py $(ARGS)
+
+.PHONY: serve
+serve: .venv/stamp ## start a broker and stay, uncompiled (ARGS='--amqp-port 0')
+	@.venv/bin/leveret serve $(ARGS)
+
+# -- checking -----------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: .venv/stamp ## run the tests, uncompiled (ARGS='-k table')
+	@LEVERET_EXPECT=pure $(PY) -m pytest $(APART) $(ARGS)
+
+.PHONY: test-compiled
+test-compiled: .venv-compiled/stamp ## run the same tests against the compiled wheel
+	@LEVERET_EXPECT=compiled $(PYC) -m pytest -p no:cacheprovider $(APART) $(ARGS)
+
+.PHONY: lint
+lint: .venv/stamp ## check style and types
+	@$(PY) -m ruff check $(CHECKED)
+	@$(PY) -m ruff format --check $(CHECKED)
+	@$(PY) -m mypy --strict
+
+.PHONY: format
+format: .venv/stamp ## put the style right
+	@$(PY) -m ruff check --fix $(CHECKED)
+	@$(PY) -m ruff format $(CHECKED)
+
+.PHONY: compat
+compat: .venv-compiled/stamp ## drive a compiled broker through pika, aio-pika and amqplib
+	@LEVERET_EXPECT=compiled $(PYC) -m pytest -p no:cacheprovider tests/compat $(ARGS)
+
+.PHONY: suites
+suites: .venv-compiled/stamp ## run the functional suites of third-party clients against a compiled broker
+	@LEVERET_EXPECT=compiled $(PYC) -m pytest -p no:cacheprovider tests/suites $(ARGS)
+
+.PHONY: torture
+torture: .venv-compiled/stamp ## kill a loaded broker CYCLES=20 times and count what is missing
+	@$(PYC) -m tests.torture --cycles $(CYCLES) $(ARGS)
+
+.PHONY: fuzz
+fuzz: .venv/stamp ## feed the protocol coverage-guided rubbish for SECONDS=60
+	@$(PY) -m tests.fuzz --seconds $(SECONDS) $(ARGS)
+
+.PHONY: bench
+bench: .venv-compiled/stamp ## measure speed and size, compiled (ARGS='LINE...')
+	@bench/run $(ARGS)
+
+.PHONY: clean
+clean: ## remove everything that was made
+	@rm -rf .venv .venv-compiled build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -prune -exec rm -rf {} +
