@@ -25,7 +25,6 @@ HERE = Path(__file__).parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "compat: needs a broker and third-party clients (tests/compat)")
     config.addinivalue_line("markers", "later(reason): RabbitMQ does this, Leveret not yet; not run against Leveret")
 
 

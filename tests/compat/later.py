@@ -29,4 +29,8 @@ def reason(item: pytest.Item) -> str | None:
     if mark is not None:
         return str(mark.args[0])
     _, _, parameters = item.name.partition("[")
-    return next((why for word, why in _REASONS.items() if word in parameters), None)
+    return reason_for(parameters)
+
+
+def reason_for(case_id: str) -> str | None:
+    return next((why for word, why in _REASONS.items() if word in case_id), None)
