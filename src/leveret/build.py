@@ -29,11 +29,11 @@ PURE_COST: Final = (
 
 def event_loop() -> str:
     """The name and version of the event loop that the server will use."""
-    try:
-        import uvloop
-    except ImportError:
+    if importlib.util.find_spec("uvloop") is None:
         return "asyncio"
-    return f"uvloop {uvloop.__version__}"
+    from uvloop._version import __version__
+
+    return f"uvloop {__version__}"
 
 
 def describe() -> str:
