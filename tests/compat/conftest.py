@@ -25,7 +25,9 @@ HERE = Path(__file__).parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "later(reason): RabbitMQ does this, Leveret not yet; not run against Leveret")
+    config.addinivalue_line(
+        "markers", "later(reason): RabbitMQ does this, Leveret not yet; not run against Leveret"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -44,7 +46,7 @@ def address() -> Iterator[Address]:
 
 @pytest.fixture(scope="session")
 def product(address: Address) -> str:
-    """"RabbitMQ" or "Leveret", as the broker says of itself."""
+    """ "RabbitMQ" or "Leveret", as the broker says of itself."""
     with clients.connection(address) as conn:
         return str(clients.server_properties(conn)["product"])
 

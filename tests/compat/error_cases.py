@@ -72,7 +72,13 @@ NOT_FOUND = [
     case("basic.get", 404, NO_QUEUE, do("basic.get", queue="{q}")),
     case("basic.consume", 404, NO_QUEUE, do("basic.consume", queue="{q}")),
     case("queue.bind without queue", 404, NO_QUEUE, do("queue.bind", queue="{q}", exchange="amq.direct")),
-    case("queue.bind without exchange", 404, NO_EXCHANGE, queue(), do("queue.bind", queue="{q}", exchange="{x}")),
+    case(
+        "queue.bind without exchange",
+        404,
+        NO_EXCHANGE,
+        queue(),
+        do("queue.bind", queue="{q}", exchange="{x}"),
+    ),
     case("exchange.declare passive", 404, NO_EXCHANGE, exchange(passive=True)),
     case(
         "exchange.bind without source",
@@ -92,13 +98,17 @@ NOT_FOUND = [
     case("basic.consume of the last queue", 404, NO_LAST_QUEUE, do("basic.consume", queue="")),
     case("queue.purge of the last queue", 404, NO_LAST_QUEUE, do("queue.purge", queue="")),
     case("queue.delete of the last queue", 404, NO_LAST_QUEUE, do("queue.delete", queue="")),
-    case("queue.bind of the last queue", 404, NO_LAST_QUEUE, do("queue.bind", queue="", exchange="amq.direct")),
+    case(
+        "queue.bind of the last queue", 404, NO_LAST_QUEUE, do("queue.bind", queue="", exchange="amq.direct")
+    ),
 ]
 
 
 def unequal_queue(id: str, argument: str, received: str, current: str, first: dict, then: dict) -> Case:
     text = f"PRECONDITION_FAILED - inequivalent arg '{argument}' for queue '{{q}}' in vhost '/': "
-    return case(id, 406, text + f"received {received} but current is {current}", queue(**first), queue(**then))
+    return case(
+        id, 406, text + f"received {received} but current is {current}", queue(**first), queue(**then)
+    )
 
 
 def _unequal_values(received: object, current: object) -> tuple[str, str]:
@@ -212,11 +222,41 @@ REFUSED = [
     case("exchange.declare default", 403, DEFAULT_EXCHANGE, exchange(exchange="")),
     case("exchange.declare default, passive", 403, DEFAULT_EXCHANGE, exchange(exchange="", passive=True)),
     case("exchange.delete default", 403, DEFAULT_EXCHANGE, do("exchange.delete", exchange="")),
-    case("queue.bind default", 403, DEFAULT_EXCHANGE, queue(), do("queue.bind", queue="{q}", exchange="", routing_key="k")),
-    case("queue.unbind default", 403, DEFAULT_EXCHANGE, queue(), do("queue.unbind", queue="{q}", exchange="", routing_key="{q}")),
-    case("exchange.bind default source", 403, DEFAULT_EXCHANGE, exchange(), do("exchange.bind", destination="{x}", source="")),
-    case("exchange.bind default destination", 403, DEFAULT_EXCHANGE, exchange(), do("exchange.bind", destination="", source="{x}")),
-    case("exchange.unbind default source", 403, DEFAULT_EXCHANGE, exchange(), do("exchange.unbind", destination="{x}", source="")),
+    case(
+        "queue.bind default",
+        403,
+        DEFAULT_EXCHANGE,
+        queue(),
+        do("queue.bind", queue="{q}", exchange="", routing_key="k"),
+    ),
+    case(
+        "queue.unbind default",
+        403,
+        DEFAULT_EXCHANGE,
+        queue(),
+        do("queue.unbind", queue="{q}", exchange="", routing_key="{q}"),
+    ),
+    case(
+        "exchange.bind default source",
+        403,
+        DEFAULT_EXCHANGE,
+        exchange(),
+        do("exchange.bind", destination="{x}", source=""),
+    ),
+    case(
+        "exchange.bind default destination",
+        403,
+        DEFAULT_EXCHANGE,
+        exchange(),
+        do("exchange.bind", destination="", source="{x}"),
+    ),
+    case(
+        "exchange.unbind default source",
+        403,
+        DEFAULT_EXCHANGE,
+        exchange(),
+        do("exchange.unbind", destination="{x}", source=""),
+    ),
     case(
         "publish to an internal exchange",
         403,
@@ -244,10 +284,20 @@ REFUSED = [
 
 PRECONDITION = [
     case("basic.ack of an unknown tag", 406, UNKNOWN_TAG, do("basic.ack", delivery_tag=99)),
-    case("basic.ack multiple of an unknown tag", 406, UNKNOWN_TAG, do("basic.ack", delivery_tag=99, multiple=True)),
+    case(
+        "basic.ack multiple of an unknown tag",
+        406,
+        UNKNOWN_TAG,
+        do("basic.ack", delivery_tag=99, multiple=True),
+    ),
     case("basic.nack of an unknown tag", 406, UNKNOWN_TAG, do("basic.nack", delivery_tag=99)),
     case("basic.reject of an unknown tag", 406, UNKNOWN_TAG, do("basic.reject", delivery_tag=99)),
-    case("basic.ack of tag 0", 406, "PRECONDITION_FAILED - unknown delivery tag 0", do("basic.ack", delivery_tag=0)),
+    case(
+        "basic.ack of tag 0",
+        406,
+        "PRECONDITION_FAILED - unknown delivery tag 0",
+        do("basic.ack", delivery_tag=0),
+    ),
     case(
         "basic.ack twice",
         406,
@@ -282,7 +332,9 @@ PRECONDITION = [
         do("confirm.select"),
     ),
     case("tx.commit without tx", 406, "PRECONDITION_FAILED - channel is not transactional", do("tx.commit")),
-    case("tx.rollback without tx", 406, "PRECONDITION_FAILED - channel is not transactional", do("tx.rollback")),
+    case(
+        "tx.rollback without tx", 406, "PRECONDITION_FAILED - channel is not transactional", do("tx.rollback")
+    ),
     case(
         "queue.delete if-unused",
         406,
@@ -314,7 +366,12 @@ PRECONDITION = [
         "PRECONDITION_FAILED - user_id property set to 'mallory' but authenticated user was 'guest'",
         do("basic.publish", exchange="", routing_key="{q}", body="b", properties={"user_id": "mallory"}),
     ),
-    case("unknown exchange type", 406, "PRECONDITION_FAILED - unknown exchange type 'nope'", exchange(exchange_type="nope")),
+    case(
+        "unknown exchange type",
+        406,
+        "PRECONDITION_FAILED - unknown exchange type 'nope'",
+        exchange(exchange_type="nope"),
+    ),
     case(
         "x-match value",
         406,
@@ -379,8 +436,15 @@ NOT_ALLOWED = [
         do("basic.consume", queue="{q}", consumer_tag="tag"),
         do("basic.consume", queue="{q}", consumer_tag="tag"),
     ),
-    case("prefetch-size", 540, "NOT_IMPLEMENTED - prefetch_size!=0 (10)", do("basic.qos", prefetch_size=10, prefetch_count=1)),
-    case("recover without requeue", 540, "NOT_IMPLEMENTED - requeue=false", do("basic.recover", requeue=False)),
+    case(
+        "prefetch-size",
+        540,
+        "NOT_IMPLEMENTED - prefetch_size!=0 (10)",
+        do("basic.qos", prefetch_size=10, prefetch_count=1),
+    ),
+    case(
+        "recover without requeue", 540, "NOT_IMPLEMENTED - requeue=false", do("basic.recover", requeue=False)
+    ),
     case("channel.flow stopped", 540, "NOT_IMPLEMENTED - active=false", do("channel.flow", active=False)),
     case(
         "publish immediate",
@@ -410,7 +474,9 @@ def fill(value: Any, names: dict[str, str]) -> Any:
 
 def any_integer_type(text: str) -> str:
     """`text` with the names of integer types put back to "{int}"."""
-    return re.sub(r"\b(byte|short|signedint|long|unsignedbyte|unsignedshort|unsignedint)\b(?!:)", "{int}", text)
+    return re.sub(
+        r"\b(byte|short|signedint|long|unsignedbyte|unsignedshort|unsignedint)\b(?!:)", "{int}", text
+    )
 
 
 def cut(text: str) -> str:

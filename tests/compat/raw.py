@@ -74,7 +74,9 @@ def body_frame(channel: int, body: bytes) -> bytes:
     return frame(BODY, channel, body)
 
 
-def publish(channel: int, routing_key: str, body: bytes, properties: bytes = b"\0\0", exchange: str = "") -> bytes:
+def publish(
+    channel: int, routing_key: str, body: bytes, properties: bytes = b"\0\0", exchange: str = ""
+) -> bytes:
     """A whole publish in one body frame (none for an empty body)."""
     start = method_frame(channel, spec.Basic.Publish(exchange=exchange, routing_key=routing_key))
     return start + header_frame(channel, len(body), properties) + (body_frame(channel, body) if body else b"")
@@ -156,7 +158,9 @@ class RawConnection:
             piece = self.read_frame()
             assert (piece.kind, piece.channel) == (BODY, channel), piece
             pieces.append(piece.payload)
-        return Content(method, header.payload[12:], b"".join(pieces), tuple(len(piece) + 8 for piece in pieces))
+        return Content(
+            method, header.payload[12:], b"".join(pieces), tuple(len(piece) + 8 for piece in pieces)
+        )
 
     def call(self, channel: int, method: Method) -> Any:
         self.send_method(channel, method)
@@ -189,10 +193,11 @@ class RawConnection:
         """connection.start-ok, without waiting for the answer."""
         if response is None:
             response = f"\0{self.address.user}\0{password or self.address.password}".encode()
-        properties = {"product": "raw", "capabilities": CAPABILITIES if capabilities is None else capabilities}
-        self.send_method(
-            0, spec.Connection.StartOk(properties, mechanism, response, "en_US")
-        )
+        properties = {
+            "product": "raw",
+            "capabilities": CAPABILITIES if capabilities is None else capabilities,
+        }
+        self.send_method(0, spec.Connection.StartOk(properties, mechanism, response, "en_US"))
 
     def login(
         self, frame_max: int | None = None, channel_max: int | None = None, heartbeat: int = 0
@@ -205,7 +210,9 @@ class RawConnection:
         assert isinstance(answer, spec.Connection.OpenOk), answer
         return self
 
-    def tune_ok(self, frame_max: int | None = None, channel_max: int | None = None, heartbeat: int = 0) -> None:
+    def tune_ok(
+        self, frame_max: int | None = None, channel_max: int | None = None, heartbeat: int = 0
+    ) -> None:
         self.send_method(
             0,
             spec.Connection.TuneOk(
@@ -221,7 +228,6 @@ class RawConnection:
         return self
 
     def close(self) -> None:
-        """The polite end: close, close-ok, end of stream."""
+        """The polite end: close and close-ok; then RabbitMQ leaves it to the client to close the socket."""
         answer = self.call(0, spec.Connection.Close(200, "bye", 0, 0))
         assert isinstance(answer, spec.Connection.CloseOk), answer
-        assert self.read_until_closed() == b""

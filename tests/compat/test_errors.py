@@ -49,7 +49,9 @@ def play_with_pika(channel: Any, step: Step) -> None:
     if step.method == "basic.publish":
         properties = pika.BasicProperties(**args.pop("properties", {}))
         if args.pop("immediate", False):  # pika's channel does not offer it any more
-            publish = pika.spec.Basic.Publish(exchange=args["exchange"], routing_key=args["routing_key"], immediate=True)
+            publish = pika.spec.Basic.Publish(
+                exchange=args["exchange"], routing_key=args["routing_key"], immediate=True
+            )
             channel._impl._send_method(publish, (properties, args["body"].encode()))
         else:
             channel.basic_publish(properties=properties, **args)
@@ -72,7 +74,10 @@ async def play_with_aiormq(address: Address, case: Case, names: dict[str, str]) 
     """aio-pika's own connection and channel are aiormq's, which has every method."""
     steps = [Step(step.method, fill(step.args, names), step.on_other) for step in case.steps]
     conn, other = await aiormq.connect(address.url), await aiormq.connect(address.url)
-    channels = {False: await conn.channel(publisher_confirms=False), True: await other.channel(publisher_confirms=False)}
+    channels = {
+        False: await conn.channel(publisher_confirms=False),
+        True: await other.channel(publisher_confirms=False),
+    }
     try:
         for step in steps[:-1]:
             await aiormq_call(channels[step.on_other], step)
@@ -96,7 +101,9 @@ async def aiormq_call(channel: Any, step: Step) -> None:
         args["consumer_callback"] = _ignore
     if "auto_ack" in args:
         args["no_ack"] = args.pop("auto_ack")
-    name = {"confirm.select": "confirm_delivery", "channel.flow": "flow"}.get(step.method, step.method.replace(".", "_"))
+    name = {"confirm.select": "confirm_delivery", "channel.flow": "flow"}.get(
+        step.method, step.method.replace(".", "_")
+    )
     await getattr(channel, name)(**args)
 
 
