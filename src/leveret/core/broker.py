@@ -1,0 +1,34 @@
+"""The broker as a whole: its virtual hosts and their lanes by number. It knows no files and no protocols."""
+
+from __future__ import annotations
+
+from leveret.core.access import Access
+from leveret.core.queue import Queue
+from leveret.core.topology import Ids
+from leveret.core.turn import Turn
+from leveret.core.vhost import VHost
+from leveret.journal import Journal, Pager
+
+
+class Broker:
+    def __init__(self, journal: Journal, pager: Pager) -> None:
+        self.journal = journal
+        self.pager = pager
+        self.turn = Turn(journal)
+        self.access = Access()
+        self.ids = Ids()
+        self.lanes: dict[int, Queue] = {}
+        self.vhosts: dict[str, VHost] = {}
+        self.blocked = ""  # why publishing is blocked: memory, disk
+
+    def add_vhost(self, name: str) -> VHost:
+        vhost = self.vhosts.get(name)
+        if vhost is None:
+            vhost = VHost(name, self)
+            self.vhosts[name] = vhost
+        return vhost
+
+    def knows_page(self, lane: int, base: int) -> bool:
+        """Whether a page file belongs to a page that lives."""
+        queue = self.lanes.get(lane)
+        return queue is not None and queue.lane.has_stored(base)

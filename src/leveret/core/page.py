@@ -1,0 +1,205 @@
+"""A page: a run of slots of one lane, the unit of paging, recovery and deleting.
+
+Hot, it holds its messages; cold, a few counts (and a byte for each slot that was touched, while it is not whole).
+It knows how its messages are laid out in a page file and nothing of consumers or journals.
+
+Page file content, big endian, one entry for each live slot in order:
+    | slot u16 | flags u8: 1 persistent | protocol u8 | route length u16 | data length u32 | body size u64 | route | data |
+To change it: a new version number in the page file's header (store/pages.py), and a reader for the old one here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from librt.strings import (
+    BytesWriter,
+    read_i16_be,
+    read_i32_be,
+    read_i64_be,
+    write_i16_be,
+    write_i32_be,
+    write_i64_be,
+)
+from mypy_extensions import i16, i32, i64
+
+from leveret.errors import Damaged
+from leveret.journal import Held
+from leveret.message import Message
+
+# States of a slot. A slot beyond the touched ones is READY.
+READY: Final[i64] = 0
+OUT: Final[i64] = 1
+GONE: Final[i64] = 2
+AGAIN: Final[i64] = 3  # ready, and handed out before
+
+# Where a page's messages are.
+HOT: Final[i64] = 0
+STORING: Final[i64] = 1  # hot, and being written
+COLD: Final[i64] = 2
+LOADING: Final[i64] = 3  # cold, and being read
+
+ENTRY_BYTES: Final[i64] = 18
+LARGE_BYTES: Final[i64] = 16_384  # data at least this long is not copied into the writer
+
+
+class Page(Held):
+    def __init__(self, base: i64) -> None:
+        super().__init__()
+        self.base: i64 = base  # sequence number of slot 0
+        self.count: i64 = 0  # slots taken
+        self.ready: i64 = 0
+        self.out: i64 = 0
+        self.size_bytes: i64 = 0  # weight of the messages in memory
+        self.place: i64 = HOT
+        self.closed = False  # takes no more messages
+        self.stored = False  # is on disk, whole and synced
+        self.dropped = False  # nothing of it lives any more
+        self.survivors: i64 = 0  # once encoded: how many of the messages were persistent
+        self.mortal = b""  # once encoded, if some were transient: a byte for each slot, 1 where it was
+        self.messages: list[Message | None] | None = []
+        self.states: BytesWriter | None = None
+
+    def live(self) -> i64:
+        return self.ready + self.out
+
+    def touch(self, upto: i64) -> BytesWriter:
+        """The states, with at least `upto` of them written down."""
+        states = self.states
+        if states is None:
+            states = BytesWriter()
+            self.states = states
+        n: i64 = len(states)
+        while n < upto:
+            states.append(READY)
+            n += 1
+        return states
+
+    def encode(self) -> list[bytes]:
+        """The live messages as the parts of a page file's content."""
+        parts: list[bytes] = []
+        w = BytesWriter()
+        states = self.states
+        touched: i64 = 0 if states is None else len(states)
+        messages = self.messages
+        assert messages is not None
+        survivors: i64 = 0
+        mortal = bytearray()
+        slot: i64 = 0
+        while slot < self.count:
+            m = messages[slot]
+            if m is not None and (slot >= touched or states is None or i64(states[slot]) != GONE):
+                if m.persistent:
+                    survivors += 1
+                else:
+                    if len(mortal) == 0:
+                        mortal = bytearray(int(self.count))
+                    mortal[int(slot)] = 1
+                route = m.route
+                data = m.data
+                write_i16_be(w, i16(slot))
+                w.append(1 if m.persistent else 0)
+                w.append(m.protocol)
+                write_i16_be(w, i16(len(route)))
+                write_i32_be(w, i32(len(data)))
+                write_i64_be(w, m.size_bytes)
+                w.write(route)
+                if len(data) >= LARGE_BYTES:
+                    parts.append(w.getvalue())
+                    parts.append(data)
+                    w = BytesWriter()
+                else:
+                    w.write(data)
+            slot += 1
+        parts.append(w.getvalue())
+        self.survivors = survivors
+        self.mortal = bytes(mortal)
+        return parts
+
+    def decode(self, content: bytes) -> None:
+        """Take the messages back from a page file's content. Slots that are gone are passed over."""
+        messages: list[Message | None] = [None] * self.count
+        states = self.states
+        touched: i64 = 0 if states is None else len(states)
+        pos: i64 = 0
+        end: i64 = len(content)
+        weight: i64 = 0
+        found: i64 = 0
+        while pos < end:
+            if pos + ENTRY_BYTES > end:
+                raise Damaged("a page's last entry is cut short", "page", int(pos))
+            slot: i64 = i64(read_i16_be(content, pos))
+            route_at: i64 = pos + ENTRY_BYTES
+            data_at: i64 = route_at + i64(read_i16_be(content, pos + 4))
+            stop: i64 = data_at + i64(read_i32_be(content, pos + 6))
+            if slot < 0 or slot >= self.count or data_at < route_at or stop < data_at or stop > end:
+                raise Damaged("a page's entry does not fit it", "page", int(pos))
+            if states is None or slot >= touched or i64(states[slot]) != GONE:
+                m = Message(
+                    content[data_at:stop],
+                    content[route_at:data_at],
+                    read_i64_be(content, pos + 10),
+                    i64(content[pos + 2]) & 1 == 1,
+                    i64(content[pos + 3]),
+                )
+                messages[slot] = m
+                weight += m.weight_bytes()
+                found += 1
+            pos = stop
+        if found != self.ready + self.out:
+            raise Damaged("a page holds another number of live messages than the log says", "page", 0)
+        self.messages = messages
+        self.size_bytes = weight
+
+    def entry(self) -> bytes:
+        """What survives of this page, for the journal: | count u16 | (first u16, last u16) of what is gone ... |
+
+        A transient message does not survive: it is as good as gone.
+        """
+        w = BytesWriter()
+        write_i16_be(w, i16(self.count))
+        states = self.states
+        touched: i64 = 0 if states is None else len(states)
+        mortal = self.mortal
+        mixed = len(mortal) > 0
+        slot: i64 = 0
+        first: i64 = -1
+        while slot <= self.count:
+            gone = False
+            if slot < self.count:
+                gone = states is not None and slot < touched and i64(states[slot]) == GONE
+                if not gone and mixed:
+                    gone = mortal[slot] == 1
+            if gone:
+                if first < 0:
+                    first = slot
+            elif first >= 0:
+                write_i16_be(w, i16(first))
+                write_i16_be(w, i16(slot - 1))
+                first = -1
+            slot += 1
+        return w.getvalue()
+
+
+def page_of_entry(base: i64, entry: bytes) -> Page:
+    """The cold page that `entry` described when it was journaled."""
+    page = Page(base)
+    page.count = i64(read_i16_be(entry, 0))
+    page.ready = page.count
+    page.messages = None
+    page.place = COLD
+    page.closed = True
+    page.stored = True
+    pos: i64 = 2
+    n: i64 = len(entry)
+    while pos + 4 <= n:
+        first: i64 = i64(read_i16_be(entry, pos))
+        last: i64 = i64(read_i16_be(entry, pos + 2))
+        states = page.touch(last + 1)
+        while first <= last:
+            if i64(states[first]) != GONE:
+                states[first] = GONE
+                page.ready -= 1
+            first += 1
+        pos += 4
+    return page

@@ -1,0 +1,88 @@
+"""The broker's state, taken down for a checkpoint and brought back by recovery."""
+
+from __future__ import annotations
+
+from mypy_extensions import i64
+
+from leveret.core.broker import Broker
+from leveret.core.lane import Lane
+from leveret.core.page import GONE, Page, page_of_entry
+from leveret.core.vhost import vhost_prefix
+from leveret.errors import Damaged
+from leveret.journal import Restorer, StateSink, StateSource
+from leveret.message import Message
+from leveret.ranges import Ranges
+
+
+class BrokerSource(StateSource):
+    """Set `broker` before the first checkpoint: broker and journal need each other."""
+
+    def __init__(self) -> None:
+        self.broker: Broker | None = None
+
+    def checkpoint(self, out: StateSink) -> None:
+        broker = self.broker
+        assert broker is not None
+        for vhost in broker.vhosts.values():
+            prefix = vhost_prefix(vhost.name)
+            for op in vhost.topology.snapshot():
+                out.topology(prefix + op)
+        for queue in broker.lanes.values():
+            lane = queue.lane
+            if not queue.durable or queue.exclusive or lane.next_seq == 0:
+                continue
+            out.lane(lane.lid, lane.next_seq, lane.mark)
+            pages = lane.pages
+            if pages is not None:
+                for page in pages:
+                    if page.stored and page.survivors > 0:
+                        out.stored(lane.lid, page.base, page.entry())
+
+
+class BrokerRestorer(Restorer):
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self.messages = 0
+
+    def topology(self, op: bytes) -> None:
+        at = 1 + op[0]
+        name = op[1:at].decode("utf-8", "surrogateescape")
+        self.broker.add_vhost(name).topology.apply(op[at:])
+
+    def has_lane(self, lane: i64) -> bool:
+        return int(lane) in self.broker.lanes
+
+    def _lane(self, lane: i64) -> Lane:
+        return self.broker.lanes[int(lane)].lane
+
+    def lane(self, lane: i64, delivered_below: i64) -> None:
+        restored = self._lane(lane)
+        restored.redelivered_below = delivered_below
+        restored.mark = delivered_below
+        restored.mark_durable = delivered_below
+
+    def page(self, lane: i64, base: i64, entry: bytes, gone: Ranges) -> None:
+        if len(entry) < 2:
+            raise Damaged("a stored page's entry is cut short")
+        page = page_of_entry(base, entry)
+        if gone.overlaps(base, base + page.count - 1):
+            self._settle(page, gone)
+        if page.ready > 0:
+            page.survivors = page.ready
+            self._lane(lane).restore_page(page)
+
+    def _settle(self, page: Page, gone: Ranges) -> None:
+        states = page.touch(page.count)
+        slot: i64 = 0
+        while slot < page.count:
+            if i64(states[slot]) != GONE and gone.has(page.base + slot):
+                states[slot] = 2
+                page.ready -= 1
+            slot += 1
+
+    def message(self, lane: i64, seq: i64, m: Message, segment: i64) -> None:
+        self._lane(lane).restore(seq, m, segment)
+        self.messages += 1
+
+    def end(self, lane: i64, next_seq: i64) -> None:
+        self._lane(lane).restored(next_seq)

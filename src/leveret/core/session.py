@@ -1,0 +1,222 @@
+"""A session: what one channel, link set or subscription set has received and not settled.
+
+Deliveries are numbered by tag, from 1, and kept as runs: consecutive tags of one consumer with consecutive sequence
+numbers are one small object, however many they are. It maps tags to positions in lanes; wire formats are not its
+business.
+"""
+
+from __future__ import annotations
+
+from mypy_extensions import i64
+
+from leveret.core.consumer import Consumer
+from leveret.core.lane import Lane
+from leveret.message import ACCEPTED, REJECTED
+
+
+class Run:
+    """Deliveries tag..tag+count-1 of one lane to one consumer: messages seq..seq+count-1."""
+
+    def __init__(self, tag: i64, seq: i64, count: i64, lane: Lane, consumer: Consumer) -> None:
+        self.tag: i64 = tag
+        self.seq: i64 = seq
+        self.count: i64 = count
+        self.lane = lane
+        self.consumer = consumer
+
+
+class Session:
+    def __init__(self) -> None:
+        self.prefetch: i64 = 0  # over all of its consumers; 0: no limit
+        self.out: i64 = 0
+        self.next_tag: i64 = 1
+        self.runs: list[Run] = []
+        self.head: i64 = 0  # runs before it are settled
+        self.consumers: dict[str, Consumer] = {}
+
+    def open_for_deliveries(self) -> bool:
+        """Whether the other side can take more now."""
+        return True
+
+    def note(self, consumer: Consumer, lane: Lane, seq: i64) -> i64:
+        """A delivery that has to be settled. Returns its tag."""
+        tag = self.next_tag
+        self.next_tag = tag + 1
+        self.out += 1
+        consumer.out += 1
+        runs = self.runs
+        n: i64 = len(runs)
+        if n > self.head:
+            last = runs[n - 1]
+            count = last.count
+            if (
+                last.seq + count == seq
+                and last.tag + count == tag
+                and last.consumer is consumer
+                and last.lane is lane
+            ):
+                last.count = count + 1
+                return tag
+        runs.append(Run(tag, seq, 1, lane, consumer))
+        return tag
+
+    def skip_tag(self) -> i64:
+        """A delivery that needs no settling uses a tag all the same."""
+        tag = self.next_tag
+        self.next_tag = tag + 1
+        return tag
+
+    def settle(self, tag: i64, multiple: bool, outcome: i64) -> bool:
+        """Settle one delivery, or all up to a tag (0: all). False if there is no such delivery."""
+        runs = self.runs
+        n: i64 = len(runs)
+        if multiple:
+            if tag == 0:
+                tag = self.next_tag - 1
+                if self.head >= n:
+                    return True
+            elif self._find(tag) < 0:
+                return False
+            while self.head < n:
+                run = runs[self.head]
+                if run.tag > tag:
+                    break
+                count = tag - run.tag + 1
+                if count >= run.count:
+                    self.head += 1
+                    self._finish(run.consumer, run.lane, run.seq, run.count, outcome)
+                else:
+                    first = run.seq
+                    run.tag += count
+                    run.seq += count
+                    run.count -= count
+                    self._finish(run.consumer, run.lane, first, count, outcome)
+            self._trim()
+            return True
+        i = self._find(tag)
+        if i < 0:
+            return False
+        run = self._cut(i, tag)
+        self._finish(run.consumer, run.lane, run.seq, 1, outcome)
+        return True
+
+    def take(self, tag: i64, multiple: bool) -> list[Run] | None:
+        """Take deliveries out without settling them, for a transaction. None if there is no such delivery."""
+        if not multiple:
+            i = self._find(tag)
+            return None if i < 0 else [self._cut(i, tag)]
+        if tag == 0:
+            tag = self.next_tag - 1
+        elif self._find(tag) < 0:
+            return None
+        taken: list[Run] = []
+        while self.head < i64(len(self.runs)) and self.runs[self.head].tag <= tag:
+            run = self.runs[self.head]
+            count = min(tag - run.tag + 1, run.count)
+            taken.append(Run(run.tag, run.seq, count, run.lane, run.consumer))
+            run.tag += count
+            run.seq += count
+            run.count -= count
+            if run.count == 0:
+                self.head += 1
+        self._trim()
+        return taken
+
+    def put_back(self, taken: list[Run]) -> None:
+        """Deliveries that were taken are unsettled again."""
+        self.runs = sorted(self.runs[self.head :] + taken, key=tag_of)
+        self.head = 0
+
+    def finish(self, run: Run, outcome: i64) -> None:
+        """Settle deliveries that were taken."""
+        self._finish(run.consumer, run.lane, run.seq, run.count, outcome)
+
+    def _cut(self, i: i64, tag: i64) -> Run:
+        """Take one delivery out of a run. Returns it as a run of its own."""
+        runs = self.runs
+        run = runs[i]
+        at = tag - run.tag
+        one = Run(tag, run.seq + at, 1, run.lane, run.consumer)
+        if run.count == 1:
+            if i == self.head:
+                self.head += 1
+                self._trim()
+            else:
+                del runs[i]
+        elif at == 0:
+            run.tag += 1
+            run.seq += 1
+            run.count -= 1
+        elif at == run.count - 1:
+            run.count -= 1
+        else:
+            rest = Run(tag + 1, run.seq + at + 1, run.count - at - 1, run.lane, run.consumer)
+            run.count = at
+            runs.insert(i + 1, rest)
+        return one
+
+    def release_all(self, handed_out: bool) -> None:
+        """The session ends: all that is unsettled goes back to its place."""
+        runs = self.runs
+        n: i64 = len(runs)
+        i = self.head
+        self.runs = []
+        self.head = 0
+        while i < n:
+            run = runs[i]
+            self._return(run, handed_out)
+            i += 1
+        self.out = 0
+
+    def unsettled(self) -> list[Run]:
+        return self.runs[self.head :]
+
+    def _return(self, run: Run, handed_out: bool) -> None:
+        run.consumer.out -= run.count
+        queue = run.consumer.queue
+        if not queue.gone:
+            run.lane.requeue(run.seq, run.seq + run.count - 1, handed_out)
+            queue.wake()
+
+    def _finish(self, consumer: Consumer, lane: Lane, seq: i64, count: i64, outcome: i64) -> None:
+        self.out -= count
+        consumer.out -= count
+        queue = consumer.queue
+        if not queue.gone:
+            if outcome == ACCEPTED:
+                lane.settle(seq, seq + count - 1)
+            elif outcome == REJECTED:
+                queue.rejected(lane, seq, seq + count - 1)
+            else:
+                lane.requeue(seq, seq + count - 1, True)
+            queue.wake()
+        if self.prefetch != 0:
+            for c in self.consumers.values():
+                c.queue.wake()
+
+    def _find(self, tag: i64) -> i64:
+        """Index of the run that has the tag, or -1."""
+        runs = self.runs
+        low = self.head
+        high: i64 = len(runs)
+        if low < high and runs[low].tag <= tag < runs[low].tag + runs[low].count:
+            return low
+        while low < high:
+            mid = (low + high) // 2
+            run = runs[mid]
+            if run.tag + run.count <= tag:
+                low = mid + 1
+            elif run.tag > tag:
+                high = mid
+            else:
+                return mid
+        return -1
+
+    def _trim(self) -> None:
+        if self.head > 512 or self.head >= i64(len(self.runs)):
+            del self.runs[: self.head]
+            self.head = 0
+
+
+def tag_of(run: Run) -> int:
+    return int(run.tag)

@@ -1,0 +1,87 @@
+"""What one turn of the loop has to look after: queues that changed, peers with output, sessions that wait for disk.
+
+A peer, a session or a queue enters itself once and is taken out when looked after; nothing here knows more of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mypy_extensions import i64
+
+from leveret.journal import Journal
+
+if TYPE_CHECKING:
+    from leveret.core.queue import Queue
+
+
+class Outlet:
+    """Something that writes to one connection."""
+
+    def __init__(self) -> None:
+        self.touched = False
+
+    def flush(self) -> None:
+        """Write what has gathered, once."""
+
+
+class Waiter:
+    """Something that waits for the watermark, such as a channel with confirms to send."""
+
+    def __init__(self) -> None:
+        self.waiting = False
+
+    def advance(self, durable: i64) -> i64:
+        """All blocks up to `durable` are on disk. Returns the last position it still waits for, 0 for none."""
+        return 0
+
+
+class Turn:
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.dirty: list[Queue] = []
+        self.outlets: list[Outlet] = []
+        self.waiters: list[Waiter] = []
+
+    def touch(self, outlet: Outlet) -> None:
+        if not outlet.touched:
+            outlet.touched = True
+            self.outlets.append(outlet)
+
+    def wait_for(self, waiter: Waiter, position: i64) -> None:
+        """Call `advance` when the watermark moves; the open block is wanted soon if it is the one."""
+        if position >= self.journal.block:
+            self.journal.urgent = True
+        if not waiter.waiting:
+            waiter.waiting = True
+            self.waiters.append(waiter)
+
+    def pump(self) -> None:
+        """Deliver from every queue that changed."""
+        dirty = self.dirty
+        if dirty:
+            self.dirty = []
+            for queue in dirty:
+                queue.pump()
+
+    def settle_waiters(self) -> None:
+        """Tell those that wait how far the disk is."""
+        waiters = self.waiters
+        if waiters:
+            self.waiters = []
+            journal = self.journal
+            durable = journal.durable
+            for w in waiters:
+                w.waiting = False
+                position = w.advance(durable)
+                if position != 0:
+                    self.wait_for(w, position)
+
+    def flush(self) -> None:
+        """One write for every connection that has output."""
+        outlets = self.outlets
+        if outlets:
+            self.outlets = []
+            for outlet in outlets:
+                outlet.touched = False
+                outlet.flush()

@@ -1,0 +1,269 @@
+"""The facade of one virtual host: what a peer may ask of the broker there.
+
+Commands, not calls: whatever has to be on disk before it is answered leaves its position in `position` (0: nothing
+to wait for), and an answer that may have to come from disk goes to a callback. Nothing here assumes more of a queue
+than that; protocols are unknown.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mypy_extensions import i64
+
+from leveret import limits
+from leveret.core.consumer import Consumer
+from leveret.core.destination import Destination, QueueBase
+from leveret.core.queue import Getter, Queue
+from leveret.core.topology import QueueFactory, Topology
+from leveret.core.turn import Turn
+from leveret.errors import AccessRefused, BrokerError, NotFound, NotSupported, ResourceLocked
+from leveret.journal import Journal, Pager
+from leveret.message import Message
+from leveret.seams import TopologyJournal
+
+if TYPE_CHECKING:
+    from leveret.core.broker import Broker
+
+Table = dict[str, object]
+ROUTES: Final = limits.ROUTES_CACHED
+NO_QUEUES: Final[list[Queue]] = []
+
+
+class Route:
+    """Where a publish with these very arguments goes. Kept until the topology changes.
+
+    raw: exchange and routing key as two short strings, as a delivery has them.
+    """
+
+    def __init__(self, vhost: VHost, raw: bytes, exchange: str, key: str, mandatory: bool) -> None:
+        self.vhost = vhost
+        self.raw = raw
+        self.exchange = exchange
+        self.key = key
+        self.mandatory = mandatory
+        self.queues = NO_QUEUES
+        self.by_headers = False  # the queues depend on the message's headers
+        self.simple = False  # nothing but the queues matters
+
+
+class VHostJournal(TopologyJournal):
+    """Writes a virtual host's name before each change of its topology."""
+
+    def __init__(self, name: str, journal: Journal) -> None:
+        self.prefix = vhost_prefix(name)
+        self.journal = journal
+
+    def topology(self, op: bytes) -> i64:
+        return self.journal.topology(self.prefix + op)
+
+
+def vhost_prefix(name: str) -> bytes:
+    raw = name.encode("utf-8", "surrogateescape")
+    return bytes([len(raw)]) + raw
+
+
+class Queues(QueueFactory):
+    """Makes the queues of a virtual host."""
+
+    def __init__(self, turn: Turn, journal: Journal, pager: Pager, lanes: dict[int, Queue]) -> None:
+        self.turn = turn
+        self.journal = journal
+        self.pager = pager
+        self.lanes = lanes
+
+    def make_queue(
+        self, name: str, vhost: str, qid: int, durable: bool, exclusive: bool, auto_delete: bool
+    ) -> QueueBase:
+        queue = Queue(name, vhost, qid, durable, exclusive, auto_delete)
+        queue.attach(self.turn, self.journal, self.pager)
+        self.lanes[qid] = queue
+        return queue
+
+
+class VHost:
+    def __init__(self, name: str, broker: Broker) -> None:
+        self.name = name
+        self.broker = broker
+        self.turn = broker.turn
+        self.journal = broker.journal
+        factory = Queues(broker.turn, broker.journal, broker.pager, broker.lanes)
+        self.topology = Topology(name, VHostJournal(name, broker.journal), factory, broker.ids)
+        self.routes: dict[bytes, Route] = {}
+        self.version: i64 = 0
+        self.position: i64 = 0  # what the answer to the last command waits for
+        self.published: i64 = 0
+        self.unroutable: i64 = 0
+
+    # ---- publishing
+
+    def resolve(self, raw: bytes) -> Route:
+        """The route of a publish: raw is exchange and key as short strings and the bits of basic.publish, as AMQP
+        0-9-1 sends them; other protocols make the same bytes. Raises NotFound, AccessRefused, NotSupported."""
+        at = 1 + raw[0]
+        end = at + 1 + raw[at]
+        bits = raw[end]
+        exchange = raw[1:at].decode("utf-8", "surrogateescape")
+        key = raw[at + 1 : end].decode("utf-8", "surrogateescape")
+        if bits & 2:
+            raise NotSupported("immediate=true")
+        route = Route(self, raw[:end], exchange, key, bits & 1 == 1)
+        x = self.topology.exchange(exchange)
+        if x.internal:
+            raise AccessRefused(f"cannot publish to internal exchange '{exchange}' in vhost '{self.name}'")
+        route.by_headers = self.topology.route_needs_headers(exchange)
+        if not route.by_headers:
+            route.queues = as_queues(self.topology.route(exchange, key, None))
+        route.simple = not route.by_headers and not (route.mandatory and not route.queues)
+        if len(self.routes) >= ROUTES:
+            self.routes.clear()
+        self.routes[raw] = route
+        return route
+
+    def route_by_headers(self, route: Route, headers: Table | None) -> list[Queue]:
+        return as_queues(self.topology.route(route.exchange, route.key, headers))
+
+    def publish(self, queues: list[Queue], m: Message) -> i64:
+        """Give a message to these queues: one record of the journal, however many. Returns its position."""
+        n: i64 = len(queues)
+        if n == 1:
+            queue = queues[0]
+            lane = queue.lane
+            seq = lane.push(m)
+            if not queue.dirty:
+                queue.dirty = True
+                self.turn.dirty.append(queue)
+            if m.persistent and lane.durable:
+                lane.logged(seq)
+                return self.journal.publish(m, lane.lid, seq)
+            return 0
+        if n == 0:
+            self.unroutable += 1
+            return 0
+        return self._fan_out(queues, m)
+
+    def _fan_out(self, queues: list[Queue], m: Message) -> i64:
+        journal = self.journal
+        begun = False
+        for queue in queues:
+            lane = queue.lane
+            seq = lane.push(m)
+            queue.wake()
+            if m.persistent and lane.durable:
+                if not begun:
+                    begun = True
+                    journal.begin(m)
+                lane.logged(seq)
+                journal.target(lane.lid, seq)
+        return journal.end() if begun else 0
+
+    # ---- topology. Each leaves what its answer waits for in `position`.
+
+    def _changed(self) -> None:
+        topology = self.topology
+        self.position = topology.position
+        if topology.version != self.version:
+            self.version = topology.version
+            self.routes.clear()
+
+    def declare_exchange(
+        self, name: str, kind: str, durable: bool, auto_delete: bool, internal: bool, args: Table, passive: bool
+    ) -> None:
+        self.topology.declare_exchange(name, kind, durable, auto_delete, internal, args, passive)
+        self._changed()
+
+    def delete_exchange(self, name: str, if_unused: bool) -> None:
+        self.topology.delete_exchange(name, if_unused)
+        self._changed()
+
+    def bind_exchange(self, destination: str, source: str, key: str, args: Table) -> None:
+        self.topology.bind_exchange(destination, source, key, args)
+        self._changed()
+
+    def unbind_exchange(self, destination: str, source: str, key: str, args: Table) -> None:
+        self.topology.unbind_exchange(destination, source, key, args)
+        self._changed()
+
+    def declare_queue(
+        self,
+        name: str,
+        durable: bool,
+        exclusive: bool,
+        auto_delete: bool,
+        args: Table,
+        passive: bool,
+        owner: object,
+    ) -> Queue:
+        queue = self.topology.declare_queue(name, durable, exclusive, auto_delete, args, passive, owner)
+        self._changed()
+        assert isinstance(queue, Queue)
+        return queue
+
+    def delete_queue(self, name: str, if_unused: bool, if_empty: bool, owner: object) -> int:
+        queue = self.topology.queues.get(name)
+        n = self.topology.delete_queue(name, if_unused, if_empty, owner)
+        if queue is not None:
+            self.broker.lanes.pop(queue.qid, None)
+        self._changed()
+        return n
+
+    def purge_queue(self, name: str, owner: object) -> int:
+        n = self.queue(name, owner).purge()
+        self.position = 0
+        return n
+
+    def bind_queue(self, name: str, exchange: str, key: str, args: Table, owner: object) -> None:
+        self.topology.bind_queue(name, exchange, key, args, owner)
+        self._changed()
+
+    def unbind_queue(self, name: str, exchange: str, key: str, args: Table, owner: object) -> None:
+        self.topology.unbind_queue(name, exchange, key, args, owner)
+        self._changed()
+
+    # ---- consuming
+
+    def queue(self, name: str, owner: object) -> Queue:
+        """Raises NotFound, ResourceLocked."""
+        queue = self.topology.queue(name, owner)
+        assert isinstance(queue, Queue)
+        if queue.failure:
+            raise BrokerError(f"queue '{name}' in vhost '{self.name}' cannot be read: {queue.failure}")
+        return queue
+
+    def consume(self, queue: Queue, consumer: Consumer) -> None:
+        """Raises AccessRefused when an exclusive consumer is in the way."""
+        if queue.has_exclusive_consumer or (consumer.exclusive and queue.consumer_count() > 0):
+            raise AccessRefused(f"queue '{queue.name}' in vhost '{self.name}' in exclusive use")
+        queue.add_consumer(consumer)
+
+    def cancel(self, consumer: Consumer) -> None:
+        """Take a consumer away; the queue goes with its last one if it was declared so."""
+        queue = consumer.queue
+        if not consumer.active:
+            return
+        queue.remove_consumer(consumer)
+        if queue.auto_delete and queue.consumer_count() == 0 and not queue.gone:
+            self.topology.consumer_gone(queue)
+            if queue.gone:
+                self.broker.lanes.pop(queue.qid, None)
+            self._changed()
+
+    def get(self, queue: Queue, getter: Getter) -> None:
+        queue.get(getter)
+
+    def owner_gone(self, owner: object) -> None:
+        """A connection ended: its exclusive queues go with it."""
+        owned = self.topology.owned_by(owner)
+        for queue in owned:
+            self.delete_queue(queue.name, False, False, owner)
+
+
+def as_queues(found: list[Destination]) -> list[Queue]:
+    queues: list[Queue] = []
+    for d in found:
+        assert isinstance(d, Queue)
+        queues.append(d)
+    return queues
+
+
+__all__ = ["NotFound", "ResourceLocked", "Route", "VHost", "vhost_prefix"]

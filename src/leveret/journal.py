@@ -1,0 +1,154 @@
+"""What the core asks of a store: a journal of what happened and a pager for what waits long.
+
+The classes here are the null objects: nothing is kept, everything is durable at once and nothing leaves memory.
+A memory-only broker uses them as they are; `store` overrides them. They know nothing of queues: a *lane* is a
+number, a message in it a sequence number.
+
+Positions: records are gathered into blocks; a record's position is the number of the block it is in. `durable`
+is the watermark: every block up to it is on disk. Position 0 waits for nothing.
+"""
+
+from __future__ import annotations
+
+from mypy_extensions import i64
+
+from leveret.message import Message
+from leveret.ranges import Ranges
+
+
+class Held:
+    """Something (a page) whose messages live in a log segment and must leave it before the segment is given up."""
+
+    def __init__(self) -> None:
+        self.segment: i64 = 0  # the oldest segment that a message of it may be in; 0: in none
+
+    def leave_log(self) -> bool:
+        """True if nothing of it needs the log any more; otherwise it starts to be stored elsewhere."""
+        return self.left_log()
+
+    def left_log(self) -> bool:
+        """True if nothing of it needs the log any more."""
+        return True
+
+
+class PageTask:
+    """A page's way to or from disk. `finished` is called on the loop, once, with an empty text when all is well."""
+
+    def __init__(self, lane: i64, base: i64) -> None:
+        self.lane: i64 = lane
+        self.base: i64 = base
+        self.parts: list[bytes] = []  # what to write
+        self.data = b""  # what was read
+
+    def finished(self, error: str) -> None:
+        raise NotImplementedError
+
+
+class Journal:
+    """The null journal: takes every record, keeps none, and everything is durable at once."""
+
+    def __init__(self) -> None:
+        self.block: i64 = 1  # the block being filled
+        self.durable: i64 = 0  # every block up to this one is on disk
+        self.segment: i64 = 0  # the segment that the open block will be in, or an older one
+        self.urgent = False  # somebody waits for the open block
+        self.backlog_bytes: i64 = 0  # handed over and not on disk yet
+
+    def publish(self, m: Message, lane: i64, seq: i64) -> i64:
+        """Journal one message for one lane. Returns its position."""
+        return 0
+
+    def begin(self, m: Message) -> None:
+        """Start a record of one message for several lanes: then `target` for each, then `end`."""
+
+    def target(self, lane: i64, seq: i64) -> None:
+        pass
+
+    def end(self) -> i64:
+        return 0
+
+    def settle(self, lane: i64, first: i64, last: i64) -> None:
+        """Messages first..last of a lane are gone. Never forces a write of its own."""
+
+    def delivered(self, lane: i64, below: i64) -> i64:
+        """Messages below this sequence number may have been delivered. Returns the position."""
+        return 0
+
+    def stored(self, lane: i64, base: i64, entry: bytes) -> None:
+        """A page is on disk; entry says which of its slots are live."""
+
+    def topology(self, op: bytes) -> i64:
+        return 0
+
+    def begin_tx(self) -> None:
+        """All records until `end_tx` become one record: all or nothing after a crash."""
+
+    def end_tx(self) -> i64:
+        return 0
+
+    def hold(self, held: Held) -> None:
+        """Remember that `held` has messages in the open segment."""
+
+
+class Pager:
+    """The null pager: pages stay in memory."""
+
+    def __init__(self) -> None:
+        self.limit_bytes: i64 = 1 << 62  # beyond this, pages leave memory
+        self.resident_bytes: i64 = 0
+
+    def put(self, task: PageTask) -> bool:
+        """Write a page. False when this pager keeps nothing."""
+        return False
+
+    def get(self, task: PageTask) -> None:
+        raise NotImplementedError
+
+    def delete(self, lane: i64, base: i64) -> None:
+        pass
+
+    def delete_lane(self, lane: i64) -> None:
+        pass
+
+
+class StateSink:
+    """Takes down a state, for a checkpoint."""
+
+    def topology(self, op: bytes) -> None:
+        raise NotImplementedError
+
+    def lane(self, lane: i64, next_seq: i64, delivered_below: i64) -> None:
+        raise NotImplementedError
+
+    def stored(self, lane: i64, base: i64, entry: bytes) -> None:
+        raise NotImplementedError
+
+
+class StateSource:
+    """Has a state to be taken down: all durable topology and lanes."""
+
+    def checkpoint(self, out: StateSink) -> None:
+        raise NotImplementedError
+
+
+class Restorer:
+    """Takes what recovery finds: all topology; then each lane and its stored pages; then messages, each lane's in
+    order; then each lane's end."""
+
+    def topology(self, op: bytes) -> None:
+        raise NotImplementedError
+
+    def has_lane(self, lane: i64) -> bool:
+        raise NotImplementedError
+
+    def lane(self, lane: i64, delivered_below: i64) -> None:
+        raise NotImplementedError
+
+    def page(self, lane: i64, base: i64, entry: bytes, gone: Ranges) -> None:
+        raise NotImplementedError
+
+    def message(self, lane: i64, seq: i64, m: Message, segment: i64) -> None:
+        raise NotImplementedError
+
+    def end(self, lane: i64, next_seq: i64) -> None:
+        raise NotImplementedError

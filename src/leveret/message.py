@@ -1,0 +1,36 @@
+"""A message as it was received, and what may become of it.
+
+A `Message` keeps the bytes of its publisher's protocol: properties and body are never decoded unless somebody
+asks, and the same bytes go out again to a consumer of the same protocol. It does not know the queues it is in:
+a queue keeps positions and states, so one message can wait in many.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mypy_extensions import i64, mypyc_attr
+
+AMQP091: Final = 1  # data: content header frame and body frames, as received (AMQP 0-9-1, 4.2.6)
+
+# Outcomes of a delivery; each protocol's ack, nack, reject and disposition maps onto one of these.
+ACCEPTED: Final[i64] = 0
+REJECTED: Final[i64] = 1  # dead-letter, or drop where there is nowhere to go
+RELEASED: Final[i64] = 2  # back to its place, not counted as an attempt
+MODIFIED: Final[i64] = 3  # back to its place, counted
+
+
+@mypyc_attr(acyclic=True)
+class Message:
+    """data: bytes as received; route: exchange and routing key as two AMQP short strings; size: of the body."""
+
+    def __init__(self, data: bytes, route: bytes, size_bytes: i64, persistent: bool, protocol: i64) -> None:
+        self.data = data
+        self.route = route
+        self.size_bytes: i64 = size_bytes
+        self.persistent = persistent
+        self.protocol: i64 = protocol
+
+    def weight_bytes(self) -> i64:
+        """About what this message takes in memory: its bytes and its objects."""
+        return i64(len(self.data)) + 160

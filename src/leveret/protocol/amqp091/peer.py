@@ -1,0 +1,316 @@
+"""One AMQP 0-9-1 peer without I/O: bytes in, commands to the broker, bytes out.
+
+`receive` splits frames. A publish that is whole in what was read takes the short way, without an object but the
+message; everything else goes frame by frame to its channel or to the connection's own state. This file knows frames
+and nothing of sockets, time or what methods mean (connection.py, channel.py, methods.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from librt.strings import BytesWriter, read_i16_be, read_i32_be, read_i64_be
+from mypy_extensions import i64, mypyc_attr
+
+from leveret.core.turn import Outlet, Turn
+from leveret.errors import FrameError, LeveretError, PeerError
+from leveret.limits import FRAME_MAX_BEFORE_TUNE_BYTES, OUTPUT_HIGH_BYTES
+from leveret.message import AMQP091, Message
+from leveret.wire.properties import delivery_mode_at
+
+if TYPE_CHECKING:
+    from leveret.core.vhost import Route, VHost
+    from leveret.protocol.amqp091.channel import AmqpChannel
+    from leveret.protocol.amqp091.connection import Connection
+
+METHOD: Final[i64] = 1
+HEADER: Final[i64] = 2
+BODY: Final[i64] = 3
+HEARTBEAT: Final[i64] = 8
+END: Final[i64] = 206
+PUBLISH: Final[i64] = (60 << 16) | 40
+ACK: Final[i64] = (60 << 16) | 80
+TOGETHER_BYTES: Final[i64] = 65_536  # a larger publish is gathered frame by frame
+OUTPUT_HIGH: Final[i64] = OUTPUT_HIGH_BYTES
+HAS_DELIVERY_MODE: Final[i64] = 0x1000  # bits of the property flags (AMQP 0-9-1, 4.2.6.1)
+HAS_USER_ID: Final[i64] = 0x0010
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Link:
+    """The connection's way to its socket, as the peer sees it."""
+
+    def write(self, parts: list[bytes]) -> None:
+        """Send, or keep until the socket takes it."""
+
+    def pause_for(self, channel: AmqpChannel) -> None:
+        """A channel that waits for an answer holds too much: read nothing more."""
+
+    def resume_for(self, channel: AmqpChannel) -> None:
+        """The channel goes on."""
+
+
+class AmqpPeer(Outlet):
+    def __init__(self, connection: Connection, turn: Turn, link: Link) -> None:
+        super().__init__()
+        self.connection = connection
+        self.turn = turn
+        self.link = link
+        self.out = BytesWriter()
+        self.parts: list[bytes] = []  # output before `out`: large contents, uncopied
+        self.parts_bytes: i64 = 0
+        self.unsent: i64 = 0  # what the socket has not taken yet
+        self.rest: list[bytes] = []  # input of a frame that is not whole yet
+        self.rest_bytes: i64 = 0
+        self.need: i64 = 8  # input bytes with which to try again
+        self.frame_max: i64 = FRAME_MAX_BEFORE_TUNE_BYTES
+        self.channels: dict[int, AmqpChannel] = {}
+        self.last: AmqpChannel | None = None  # the channel used last
+        self.routes: dict[bytes, Route] = {}
+        self.vhost: VHost | None = None
+        self.stopped = False  # takes no more input: closed, or about to be
+        self.received_bytes: i64 = 0
+        self.sent_bytes: i64 = 0
+        self.heard = False  # since the last tick
+        self.spoke = False
+
+    # ---- out
+
+    def touch(self) -> None:
+        if not self.touched:
+            self.touched = True
+            self.turn.outlets.append(self)
+
+    def write_part(self, data: bytes) -> None:
+        """Send bytes as they are, behind what `out` has."""
+        if len(self.out) > 0:
+            part = self.out.getvalue()
+            self.parts.append(part)
+            self.parts_bytes += i64(len(part))
+            self.out = BytesWriter()
+        self.parts.append(data)
+        self.parts_bytes += i64(len(data))
+
+    def flush(self) -> None:
+        parts = self.parts
+        out = self.out
+        if len(out) > 0:
+            parts.append(out.getvalue())
+            self.out = BytesWriter()
+        if parts:
+            self.parts = []
+            self.parts_bytes = 0
+            self.spoke = True
+            self.link.write(parts)
+
+    def drained(self) -> None:
+        """The socket took what had gathered: consumers here have credit again."""
+        for channel in self.channels.values():
+            for c in channel.consumers.values():
+                c.queue.wake()
+
+    def can_take(self) -> bool:
+        """Whether the other side keeps up with its deliveries."""
+        return self.unsent + self.parts_bytes + i64(len(self.out)) < OUTPUT_HIGH
+
+    # ---- in
+
+    def receive(self, chunk: bytes) -> None:
+        """Take what was read. Errors of the peer are answered, not raised."""
+        self.heard = True
+        if self.stopped:
+            return
+        size: i64 = len(chunk)
+        self.received_bytes += size
+        data = chunk
+        if self.rest_bytes > 0:
+            self.rest.append(chunk)
+            self.rest_bytes += size
+            if self.rest_bytes < self.need:
+                return
+            data = b"".join(self.rest)
+            self.rest = []
+            self.rest_bytes = 0
+        pos: i64 = 0
+        try:
+            if not self.connection.started:
+                pos = self.connection.start(data)
+                if pos < 0:
+                    return
+            pos = self.frames(data, pos)
+        except PeerError as error:
+            self.connection.fail(error)
+            return
+        left: i64 = i64(len(data)) - pos
+        if left > 0 and not self.stopped:
+            self.keep(data[pos:] if pos > 0 else data)
+
+    def keep(self, rest: bytes) -> None:
+        """Keep the start of a frame, and find out how many bytes are worth another try."""
+        size: i64 = len(rest)
+        self.rest.append(rest)
+        self.rest_bytes = size
+        self.need = size + 1
+        if size >= 7:
+            whole: i64 = i64(read_i32_be(rest, 3)) + 8
+            if whole > self.need:
+                self.need = whole
+
+    def frames(self, data: bytes, pos: i64) -> i64:
+        """Handle the whole frames in `data` from `pos` on. Returns where the first that is not whole begins."""
+        n: i64 = len(data)
+        while pos + 8 <= n:
+            if self.stopped:
+                return n
+            size: i64 = i64(read_i32_be(data, pos + 3))
+            if size < 0 or size + 8 > self.frame_max:
+                raise self.too_large(data, pos, size)
+            end = pos + size + 8
+            if end > n:
+                return pos
+            if i64(data[end - 1]) != END:
+                raise bad_end(data, pos, size, end)
+            kind: i64 = i64(data[pos])
+            if kind == METHOD and size >= 4:
+                number: i64 = (i64(data[pos + 1]) << 8) | i64(data[pos + 2])
+                method: i64 = i64(read_i32_be(data, pos + 7))
+                channel = self.last
+                if channel is None or channel.number != number:
+                    channel = self.channels.get(int(number))
+                    self.last = channel
+                if channel is not None and channel.plain:
+                    if method == PUBLISH and size >= 9:
+                        stop = self.publish(channel, data, pos, end, n)
+                        if stop > 0:
+                            pos = stop
+                            continue
+                        if stop == 0:
+                            return pos
+                    elif method == ACK and size == 13:
+                        channel.ack(read_i64_be(data, pos + 11), i64(data[pos + 19]) & 1 == 1)
+                        pos = end
+                        continue
+            self.frame(kind, data, pos, end)
+            pos = end
+        return pos
+
+    def publish(self, channel: AmqpChannel, data: bytes, pos: i64, end: i64, n: i64) -> i64:
+        """The short way of a publish whose frames follow each other. Returns where it ends; 0: it is not whole yet;
+        -1: it has to go the long way."""
+        if end + 22 > n:
+            return 0
+        if i64(data[end]) != HEADER:
+            return -1
+        head: i64 = i64(read_i32_be(data, end + 3))
+        body: i64 = read_i64_be(data, end + 11)
+        if body < 0 or body > TOGETHER_BYTES or head < 14 or head + 8 > self.frame_max:
+            return -1
+        stop = end + head + 8
+        if stop > n:
+            return 0
+        hi: i64 = i64(data[pos + 1])
+        lo: i64 = i64(data[pos + 2])
+        if (
+            i64(data[stop - 1]) != END
+            or i64(data[end + 1]) != hi
+            or i64(data[end + 2]) != lo
+            or i64(read_i16_be(data, end + 7)) != 60
+        ):
+            return -1
+        got: i64 = 0
+        while got < body:
+            if stop + 8 > n:
+                return 0
+            size: i64 = i64(read_i32_be(data, stop + 3))
+            if (
+                i64(data[stop]) != BODY
+                or i64(data[stop + 1]) != hi
+                or i64(data[stop + 2]) != lo
+                or size <= 0
+                or size + 8 > self.frame_max
+            ):
+                return -1
+            got += size
+            stop += size + 8
+            if stop > n:
+                return 0
+            if i64(data[stop - 1]) != END:
+                return -1
+        if got != body:
+            return -1
+        raw = data[pos + 13 : end - 1]
+        route = self.routes.get(raw)
+        if route is None:
+            route = channel.resolve(raw)
+            if route is None:  # refused: the channel is closing, its content is passed over
+                return stop
+        flags: i64 = i64(read_i16_be(data, end + 19)) & 0xFFFF
+        persistent = False
+        if flags == HAS_DELIVERY_MODE and head == 15:
+            persistent = i64(data[end + 21]) == 2
+        elif flags != 0 or head != 14:
+            persistent = delivery_mode_at(data, end + 19, end + 7 + head) == 2
+        m = Message(data[end:stop], route.raw, body, persistent, AMQP091)
+        if route.simple and flags & HAS_USER_ID == 0:
+            position = route.vhost.publish(route.queues, m)
+            confirms = channel.confirms
+            if confirms is not None:
+                confirms.note(position)
+                turn = self.turn
+                if position >= turn.journal.block:
+                    turn.journal.urgent = True
+                if not confirms.waiting:
+                    confirms.waiting = True
+                    turn.waiters.append(confirms)
+        else:
+            channel.publish_special(route, m)
+        return stop
+
+    def frame(self, kind: i64, data: bytes, pos: i64, end: i64) -> None:
+        """The long way of one whole frame."""
+        number: i64 = (i64(data[pos + 1]) << 8) | i64(data[pos + 2])
+        payload = data[pos + 7 : end - 1]
+        if kind == HEARTBEAT:
+            if number != 0 or len(payload) != 0:
+                raise FrameError(frame_text(kind, payload))
+            return
+        if number == 0:
+            self.connection.frame(kind, payload)
+            return
+        if kind < METHOD or kind > BODY:
+            raise FrameError(frame_text(kind, payload))
+        channel = self.channels.get(int(number))
+        if channel is None:
+            channel = self.connection.open_channel(number, kind, payload)
+            if channel is not None:
+                self.channels[int(number)] = channel
+            return
+        try:
+            channel.frame(kind, data[pos:end])
+        except PeerError as error:
+            if error.hard:
+                raise
+            channel.fail(error)
+
+    def too_large(self, data: bytes, pos: i64, size: i64) -> LeveretError:
+        if size < 0:
+            size += 1 << 32
+        return FrameError(
+            f"type {int(data[pos])}, all octets = <<>>: "
+            f"{{frame_too_large,{int(size)},{int(self.frame_max) - 8}}}"
+        )
+
+
+def frame_text(kind: i64, payload: bytes) -> str:
+    octets = ",".join([str(b) for b in payload[:32]])
+    return f"type {int(kind)}, all octets = <<{octets}>>: frame_error"
+
+
+def bad_end(data: bytes, pos: i64, size: i64, end: i64) -> LeveretError:
+    """RabbitMQ names the octets of a frame that does not end in 206 (AMQP 0-9-1, 4.2.3)."""
+    payload = data[pos + 7 : end - 1][:16]
+    octets = ",".join([str(b) for b in payload])
+    return FrameError(
+        f"type {int(data[pos])}, first 16 octets = <<{octets}>>: "
+        f"{{invalid_frame_end_marker,{int(data[end - 1])}}}"
+    )

@@ -1,0 +1,196 @@
+"""One TCP connection: a bounded read and one write a turn, and nothing that decides.
+
+It owns the socket and what the socket has not taken yet. What the bytes mean is the peer's business; when to read at
+all is the server's.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from typing import TYPE_CHECKING
+
+from leveret import limits
+from leveret.protocol.amqp091.connection import Connection
+from leveret.protocol.amqp091.peer import Link
+
+if TYPE_CHECKING:
+    from leveret.protocol.amqp091.channel import AmqpChannel
+    from leveret.server.server import Server
+
+READ_BYTES = limits.READ_CHUNK_BYTES
+LARGE_READ_BYTES = 1_048_576
+PARTS_A_WRITE = 64
+LINGER_MS = 2_000
+# A client that reads nothing while it goes on asking is not read from either.
+OUTPUT_LIMIT_BYTES = 4 * limits.OUTPUT_HIGH_BYTES
+
+
+class TcpLink(Link):
+    def __init__(self, server: Server, sock: socket.socket, address: tuple[str, int]) -> None:
+        self.server = server
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.address = address
+        self.since_ms = server.now_ms
+        self.backlog: deque[bytes | memoryview] = deque()
+        self.reading = True
+        self.closed = False
+        self.lingers_until_ms = 0  # our side is shut; when to give up waiting for the other
+        self.waits = False  # the peer holds frames for an answer: nothing more is read
+        loopback = address[0].startswith("127.") or address[0] in ("::1", "::ffff:127.0.0.1")
+        self.connection = Connection(server.broker, server.settings, self, loopback)
+        self.peer = self.connection.peer
+        server.loop.add_reader(self.fd, self.on_readable)
+
+    @property
+    def name(self) -> str:
+        return f"{self.address[0]}:{self.address[1]}"
+
+    # ---- in
+
+    def on_readable(self) -> None:
+        server = self.server
+        if server.budget <= 0:
+            return  # the turn has read enough; the socket stays ready
+        peer = self.peer
+        if server.stopping_publishers and self.connection.publishes and server.must_pause(self):
+            self.pause()
+            return
+        want = peer.need - peer.rest_bytes
+        size = READ_BYTES if want <= READ_BYTES else min(want, LARGE_READ_BYTES)
+        try:
+            data = self.sock.recv(size)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self.lost(error.strerror or "connection lost")
+            return
+        if not data:
+            self.lost(self.connection.close_reason or "closed by the client without a close")
+            return
+        server.budget -= len(data)
+        try:
+            peer.receive(data)
+        except Exception:
+            server.bug(self)
+            return
+        server.schedule()
+
+    def pause(self) -> None:
+        """Stop reading until `resume`."""
+        if self.reading and not self.closed:
+            self.reading = False
+            self.server.loop.remove_reader(self.fd)
+            self.server.paused.add(self)
+
+    def resume(self) -> None:
+        if not self.reading and not self.closed and not self.waits:
+            self.reading = True
+            self.server.paused.discard(self)
+            self.server.loop.add_reader(self.fd, self.on_readable)
+
+    def pause_for(self, channel: AmqpChannel) -> None:
+        self.waits = True
+        self.pause()
+
+    def resume_for(self, channel: AmqpChannel) -> None:
+        if self.waits:
+            self.waits = False
+            self.resume()
+
+    # ---- out
+
+    def write(self, parts: list[bytes]) -> None:
+        if self.closed:
+            return
+        if not self.backlog:
+            try:
+                sent = self.sock.send(parts[0]) if len(parts) == 1 else self.sock.sendmsg(parts[:PARTS_A_WRITE])
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError as error:
+                self.lost(error.strerror or "connection lost")
+                return
+            self.peer.sent_bytes += sent
+            self._keep(parts, sent)
+            if self.backlog:
+                self.server.loop.add_writer(self.fd, self.on_writable)
+        else:
+            self._keep(parts, 0)
+        if self.backlog:
+            if self.peer.unsent > OUTPUT_LIMIT_BYTES:
+                self.pause()
+        elif self.peer.stopped:
+            self.close()
+
+    def _keep(self, parts: list[bytes], sent: int) -> None:
+        for part in parts:
+            if sent >= len(part):
+                sent -= len(part)
+                continue
+            rest = memoryview(part)[sent:] if sent else part
+            sent = 0
+            self.backlog.append(rest)
+            self.peer.unsent += len(rest)
+
+    def on_writable(self) -> None:
+        backlog = self.backlog
+        parts = [backlog[i] for i in range(min(len(backlog), PARTS_A_WRITE))]
+        try:
+            sent = self.sock.sendmsg(parts)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self.lost(error.strerror or "connection lost")
+            return
+        peer = self.peer
+        peer.sent_bytes += sent
+        peer.unsent -= sent
+        while sent > 0:
+            first = backlog[0]
+            if sent >= len(first):
+                sent -= len(first)
+                backlog.popleft()
+            else:
+                backlog[0] = memoryview(first)[sent:]
+                sent = 0
+        if peer.unsent < limits.OUTPUT_LOW_BYTES:
+            peer.drained()
+            if not self.reading:
+                self.resume()
+            self.server.schedule()
+        if not backlog:
+            self.server.loop.remove_writer(self.fd)
+            if peer.stopped:
+                self.close()
+
+    # ---- the end
+
+    def close(self) -> None:
+        """Everything is sent: say so, and read on for a while, since closing with unread input resets the
+        connection and takes our last words with it."""
+        if self.lingers_until_ms or self.closed:
+            return
+        self.lingers_until_ms = self.server.now_ms + LINGER_MS
+        self.connection.lost()
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.lost(self.connection.close_reason)
+            return
+        self.waits = False
+        self.resume()
+
+    def lost(self, reason: str) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        loop = self.server.loop
+        loop.remove_reader(self.fd)
+        loop.remove_writer(self.fd)
+        self.server.forget(self, reason)
+        self.connection.lost()
+        self.backlog.clear()
+        self.sock.close()
+        self.server.schedule()

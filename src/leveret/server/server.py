@@ -1,0 +1,363 @@
+"""The loop: sockets that are ready, one turn of the core, one block for the disk, one write a connection.
+
+A turn is bounded: so many bytes are read in it, and every loop of the core has a bound of its own. It decides when
+publishers are not read from; it decides nothing about messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gc
+import platform
+import socket
+import sys
+import time
+from collections.abc import Callable
+
+from leveret import __version__, limits, logs
+from leveret.config import Config
+from leveret.core.access import User
+from leveret.core.broker import Broker
+from leveret.errors import ConnectionForced, LeveretError
+from leveret.protocol.amqp091 import connection as amqp
+from leveret.server.link import TcpLink
+from leveret.server.storage import Storage
+from leveret.server.watermarks import Watermarks
+
+log = logs.get("server")
+
+TICK_S = 0.1
+ACCEPTS_A_TURN = 64
+SWITCH_INTERVAL_S = 0.0005  # the writer thread has to get its turn
+
+
+class Server:
+    """`start` it on a running loop; `stop` ends it in order."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.storage = Storage(config)
+        self.now_ms = 0
+        self.budget = limits.TURN_BUDGET_BYTES
+        self.scheduled = False
+        self.links: dict[int, TcpLink] = {}
+        self.paused: set[TcpLink] = set()
+        self.stopping_publishers = False
+        self.listener: socket.socket | None = None
+        self.address: tuple[str, int] = ("", 0)
+        self.timer: asyncio.TimerHandle | None = None
+        self.fatal: asyncio.Future[str] | None = None
+        self.stopping = False
+        self.accepted = 0
+        self.refused = 0
+        self.settings = amqp.Settings("Leveret", __version__, f"Python {platform.python_version()}")
+        self.settings.frame_max_bytes = config.frame_max_bytes
+        self.settings.channel_max = config.channel_max
+        self.settings.heartbeat_s = config.heartbeat_s
+        self.settings.message_size_max_bytes = config.message_size_max_bytes
+        self.settings.gather_max_bytes = max(
+            4 * config.message_size_max_bytes, self.settings.gather_max_bytes
+        )
+
+    # ---- start and stop
+
+    def open(self) -> Broker:
+        """Recover the state. Before the loop needs to run."""
+        self.broker = self.storage.open()
+        broker = self.broker
+        for name in self.config.vhosts:
+            broker.add_vhost(name)
+        broker.access.remote_guest = self.config.allow_remote_guest
+        for user in self.config.users.values():
+            broker.access.add(User(user.name, user.password, user.password_hash, tuple(user.tags)))
+        self.core_turn = broker.turn
+        self.journal = self.storage.log_journal
+        self.pager = self.storage.file_pager
+        return broker
+
+    async def start(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.fatal = self.loop.create_future()
+        self.now_ms = time.monotonic_ns() // 1_000_000
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        self.storage.start(self._wake(self.block_landed), self._wake(self.pages_landed))
+        self.watermarks = Watermarks(self.config, self.broker)
+        self.commit()
+        await self._first_checkpoint()
+        self.listener = self._listen()
+        self.loop.add_reader(self.listener.fileno(), self.accept)
+        self.timer = self.loop.call_later(TICK_S, self.tick)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(200_000, 20, 100)
+
+    def _wake(self, callback: Callable[[], None]) -> Callable[[], None]:
+        loop = self.loop
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(callback)
+
+        return wake
+
+    async def _first_checkpoint(self) -> None:
+        """Nothing is accepted before the log of this run has begun."""
+        journal = self.journal
+        while journal is not None and (journal.closed or self._writing()) and not self._failed():
+            await asyncio.sleep(0)
+
+    def _writing(self) -> bool:
+        return self.storage.writer is not None and self.storage.writer.busy
+
+    def _failed(self) -> bool:
+        return self.fatal is not None and self.fatal.done()
+
+    def _listen(self) -> socket.socket:
+        host = self.config.host
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setblocking(False)
+        sock.bind((host, self.config.amqp_port))
+        sock.listen(1024)
+        self.address = sock.getsockname()[:2]
+        return sock
+
+    async def stop(self) -> None:
+        """Say goodbye to every connection, bring everything to disk, end."""
+        self.stopping = True
+        if self.listener is not None:
+            self.loop.remove_reader(self.listener.fileno())
+            self.listener.close()
+        error = ConnectionForced("broker forced connection closure with reason 'shutdown'")
+        for link in list(self.links.values()):
+            link.connection.close(error)
+        self.turn()
+        deadline = time.monotonic() + 3
+        while self.links and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        for link in list(self.links.values()):
+            link.lost("shutdown")
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.journal is not None and not self._failed():
+            self.broker.stop_cleanly(self.journal)
+            while not (self.journal.empty() and not self._writing()) and not self._failed():
+                self.journal.urgent = True
+                self.commit()
+                await asyncio.sleep(0.001)
+        await self.loop.run_in_executor(None, self.storage.close)
+
+    # ---- the turn
+
+    def schedule(self) -> None:
+        if not self.scheduled:
+            self.scheduled = True
+            self.loop.call_soon(self.turn)
+
+    def turn(self) -> None:
+        self.scheduled = False
+        self.budget = limits.TURN_BUDGET_BYTES
+        turn = self.core_turn
+        try:
+            turn.pump()
+            turn.settle_waiters()
+        except Exception:
+            log.exception("bug", extra=logs.fields(where="turn"))
+        self.commit()
+        turn.flush()
+        if turn.dirty:
+            self.schedule()
+
+    def commit(self) -> None:
+        """Hand the next block to the writer, if one is due and it is free."""
+        writer = self.storage.writer
+        journal = self.journal
+        if writer is None or journal is None or writer.busy or not journal.due():
+            return
+        block = journal.take()
+        if block is not None:
+            writer.hand(block)
+            if journal.backlog_bytes > limits.LOG_BACKLOG_BYTES:
+                self.press()
+
+    def block_landed(self) -> None:
+        """On the loop: the block is on disk (or never will be)."""
+        writer = self.storage.writer
+        journal = self.journal
+        if writer is None or journal is None:
+            return
+        block = writer.block
+        writer.busy = False
+        if writer.error:
+            self.fail(writer.error)
+            return
+        if block is not None:
+            journal.written(block)
+            if block.flags & 1 and self.pager is not None:
+                self.pager.prepare()
+        if self.pager is not None:
+            self.pager.settle_deletions(journal.durable)
+        self.commit()
+        self.core_turn.settle_waiters()
+        self.commit()
+        self.core_turn.flush()
+        if self.core_turn.dirty:
+            self.schedule()
+        if self.stopping_publishers:
+            self.release()
+
+    def pages_landed(self) -> None:
+        pager = self.pager
+        if pager is None:
+            return
+        try:
+            pager.finish()
+        except LeveretError as error:
+            self.fail(error.text)
+            return
+        if pager.failure:
+            self.fail(pager.failure)
+            return
+        self.schedule()
+        if self.stopping_publishers:
+            self.release()
+
+    def fail(self, text: str) -> None:
+        """The disk failed: nothing more can be promised, so the broker ends (never retried, never confirmed)."""
+        if self.fatal is not None and not self.fatal.done():
+            log.critical("fatal", extra=logs.fields(error=text))
+            self.fatal.set_result(text)
+
+    # ---- back-pressure
+
+    def press(self) -> None:
+        """More is waiting for the disk than we want to hold: stop reading from those who publish."""
+        self.stopping_publishers = True
+
+    def overfull(self) -> bool:
+        pager = self.pager
+        journal = self.journal
+        if journal is not None and journal.backlog_bytes > limits.LOG_BACKLOG_BYTES // 2:
+            return True
+        return pager is not None and pager.pending_bytes > pager.limit_bytes // 2
+
+    def must_pause(self, link: TcpLink) -> bool:
+        """Whether a publisher is not read from now. One that consumes too is only stopped when the log is far behind
+        or the disk is full, since its acks come the same way."""
+        if not (self.overfull() or self.broker.blocked):
+            return False
+        consumes = any(c.consumers or c.out for c in link.peer.channels.values())
+        if not consumes:
+            return True
+        journal = self.journal
+        return journal is not None and journal.backlog_bytes > 2 * limits.LOG_BACKLOG_BYTES
+
+    def release(self) -> None:
+        """Read from publishers again, if the reason to stop has gone."""
+        if self.overfull() or self.broker.blocked:
+            return
+        self.stopping_publishers = False
+        for link in list(self.paused):
+            if link.peer.unsent < limits.OUTPUT_HIGH_BYTES:
+                link.resume()
+
+    def block(self, reason: str) -> None:
+        """Memory or disk is short: publishers are told and not read from; consumers go on."""
+        self.broker.blocked = reason
+        self.stopping_publishers = True
+        log.warning("publishers blocked", extra=logs.fields(reason=reason))
+        for link in self.links.values():
+            link.connection.block(reason)
+        self.schedule()
+
+    def unblock(self) -> None:
+        self.broker.blocked = ""
+        log.info("publishers unblocked")
+        for link in self.links.values():
+            link.connection.unblock()
+        self.release()
+        self.schedule()
+
+    # ---- connections
+
+    def accept(self) -> None:
+        listener = self.listener
+        assert listener is not None
+        for _ in range(ACCEPTS_A_TURN):
+            try:
+                sock, address = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    log.warning("cannot accept", extra=logs.fields(error=error.strerror, connections=len(self.links)))
+                    self.loop.remove_reader(listener.fileno())
+                    self.loop.call_later(0.5, self._accept_again)
+                    return
+                raise
+            if len(self.links) >= self.config.connections_max:
+                self.refused += 1
+                sock.close()
+                continue
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.accepted += 1
+            link = TcpLink(self, sock, address[:2])
+            self.links[link.fd] = link
+
+    def _accept_again(self) -> None:
+        if self.listener is not None and not self.stopping:
+            self.loop.add_reader(self.listener.fileno(), self.accept)
+
+    def forget(self, link: TcpLink, reason: str) -> None:
+        self.links.pop(link.fd, None)
+        self.paused.discard(link)
+        if reason:
+            log.warning("connection ended", extra=logs.fields(peer=link.name, user=link.connection.user.name, reason=reason))
+
+    def bug(self, link: TcpLink) -> None:
+        """Handling this connection's input raised something that is not its fault: it ends, the others go on."""
+        log.exception("bug", extra=logs.fields(peer=link.name))
+        link.connection.close_reason = "INTERNAL_ERROR"
+        link.lost("INTERNAL_ERROR")
+
+    # ---- time
+
+    def tick(self) -> None:
+        """Ten times a second: heartbeats, handshakes that take too long, lazy records, watermarks."""
+        self.timer = self.loop.call_later(TICK_S, self.tick)
+        now = time.monotonic_ns() // 1_000_000
+        self.now_ms = now
+        if self.journal is not None and not self.journal.empty():
+            self.journal.urgent = True
+        if self.watermarks.due(now):
+            self._watermarks(now)
+            self._visit(now)
+        if self.pager is not None and self.pager.resident_bytes > 2 * self.pager.limit_bytes:
+            self.broker.shed()
+        self.turn()
+
+    def _visit(self, now: int) -> None:
+        handshake_ms = int(self.config.handshake_timeout_s * 1000)
+        for link in list(self.links.values()):
+            connection = link.connection
+            if link.lingers_until_ms:
+                if now >= link.lingers_until_ms:
+                    link.lost(connection.close_reason)
+            elif connection.state < amqp.RUNNING:
+                if now - link.since_ms > handshake_ms:
+                    link.lost("handshake_timeout")
+            else:
+                connection.tick(now)
+                if connection.state == amqp.CLOSING and link.since_ms >= 0:
+                    link.since_ms = -now
+                elif link.since_ms < 0 and now + link.since_ms > handshake_ms:
+                    link.lost(connection.close_reason)
+
+    def _watermarks(self, now: int) -> None:
+        reason = self.watermarks.check(now)
+        if reason and not self.broker.blocked:
+            self.block(reason)
+        elif not reason and self.broker.blocked:
+            self.unblock()

@@ -1,0 +1,162 @@
+"""Pages on their way to and from disk, in a thread of their own, off the loop.
+
+The loop hands tasks over and is called back with what became of them; a page is deleted only when the log that says
+its messages are settled is on disk. It knows tasks and page files, not what is in them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Final
+
+from mypy_extensions import i64
+
+from leveret.errors import Damaged, StoreError
+from leveret.journal import Journal, Pager, PageTask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from leveret.seams import Pages
+
+PUT: Final = 1
+GET: Final = 2
+DELETE: Final = 3
+DELETE_LANE: Final = 4
+STOP: Final = 5
+PREPARE: Final = 6
+
+
+class Deletion:
+    def __init__(self, position: i64, kind: int, lane: i64, base: i64) -> None:
+        self.position: i64 = position
+        self.kind = kind
+        self.lane: i64 = lane
+        self.base: i64 = base
+
+
+class Job:
+    def __init__(self, kind: int, lane: i64, base: i64, task: PageTask | None) -> None:
+        self.kind = kind
+        self.lane: i64 = lane
+        self.base: i64 = base
+        self.task = task
+        self.error = ""
+
+
+class FilePager(Pager):
+    """Runs inline until `start`, for recovery; then `work` is the body of a thread and `wake` tells the loop."""
+
+    def __init__(self, pages: Pages, limit_bytes: i64) -> None:
+        super().__init__()
+        self.limit_bytes = limit_bytes
+        self.pages = pages
+        self.journal: Journal | None = None
+        self.jobs: SimpleQueue[Job] = SimpleQueue()
+        self.done: deque[Job] = deque()
+        self.deletions: deque[Deletion] = deque()
+        self.wake: Callable[[], None] | None = None
+        self.background: Callable[[], bool] | None = None
+        self.pending_bytes: i64 = 0  # handed to the thread and not written yet
+        self.reading = 0
+        self.failure = ""
+        self.put_bytes: i64 = 0
+
+    # ---- on the loop
+
+    def put(self, task: PageTask) -> bool:
+        job = Job(PUT, task.lane, task.base, task)
+        for part in task.parts:
+            self.pending_bytes += i64(len(part))
+        self._submit(job)
+        return True
+
+    def get(self, task: PageTask) -> None:
+        self.reading += 1
+        self._submit(Job(GET, task.lane, task.base, task))
+
+    def delete(self, lane: i64, base: i64) -> None:
+        self._delete(DELETE, lane, base)
+
+    def delete_lane(self, lane: i64) -> None:
+        self._delete(DELETE_LANE, lane, 0)
+
+    def _delete(self, kind: int, lane: i64, base: i64) -> None:
+        journal = self.journal
+        position: i64 = 0 if journal is None else journal.block
+        self.deletions.append(Deletion(position, kind, lane, base))
+
+    def settle_deletions(self, durable: i64) -> None:
+        """Delete what the log has settled, as far as it is on disk."""
+        deletions = self.deletions
+        while deletions and deletions[0].position <= durable:
+            d = deletions.popleft()
+            self._submit(Job(d.kind, d.lane, d.base, None))
+
+    def _submit(self, job: Job) -> None:
+        if self.wake is None:
+            self.perform(job)
+            self.finish()
+        else:
+            self.jobs.put(job)
+
+    def finish(self) -> None:
+        """Tell the tasks that are done. Called on the loop after `wake`."""
+        done = self.done
+        while done:
+            job = done.popleft()
+            task = job.task
+            if job.error and job.kind != GET:
+                self.failure = job.error
+            if task is None:
+                continue
+            if job.kind == PUT:
+                for part in task.parts:
+                    self.pending_bytes -= i64(len(part))
+                    self.put_bytes += i64(len(part))
+                task.parts = []
+            else:
+                self.reading -= 1
+            task.finished(job.error)
+            task.data = b""
+
+    # ---- in the thread
+
+    def work(self) -> None:
+        """Do jobs until told to stop; between them, keep the log's next segment ready."""
+        while True:
+            job = self.jobs.get()
+            if job.kind == STOP:
+                return
+            self.perform(job)
+            if self.wake is not None:
+                self.wake()
+
+    def perform(self, job: Job) -> None:
+        try:
+            if job.kind == PUT:
+                task = job.task
+                assert task is not None
+                self.pages.put(int(job.lane), int(job.base), task.parts, True)
+            elif job.kind == GET:
+                task = job.task
+                assert task is not None
+                task.data = self.pages.get(int(job.lane), int(job.base))
+            elif job.kind == DELETE:
+                self.pages.delete(int(job.lane), int(job.base))
+            elif job.kind == DELETE_LANE:
+                self.pages.delete_queue(int(job.lane))
+            elif job.kind == PREPARE and self.background is not None:
+                while self.background() and self.jobs.empty():
+                    pass
+        except (StoreError, Damaged) as error:
+            job.error = error.text
+        self.done.append(job)
+
+    def prepare(self) -> None:
+        """Let the thread ready the log's next segment when it has nothing else to do."""
+        self.jobs.put(Job(PREPARE, 0, 0, None))
+
+    def stop(self) -> None:
+        self.jobs.put(Job(STOP, 0, 0, None))

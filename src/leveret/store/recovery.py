@@ -1,0 +1,262 @@
+"""What a log says: from its blocks to the state they leave behind.
+
+Two passes over the blocks from the newest whole checkpoint's oldest needed segment on. The first learns what is
+settled, which pages are on disk and how the topology ended; the second brings back the messages that still wait,
+in order, and only those. It knows records and lanes as numbers; a `Restorer` (the broker) makes queues of them.
+"""
+
+from __future__ import annotations
+
+from librt.strings import read_i16_be, read_i32_be, read_i64_be
+from mypy_extensions import i64
+
+from leveret.errors import Damaged
+from leveret.journal import Restorer
+from leveret.message import Message
+from leveret.ranges import Ranges
+from leveret.store.records import (
+    BEGIN,
+    CLEAN,
+    CONTENT_BYTES,
+    DELIVERED,
+    END,
+    FIRST,
+    FRAGMENT,
+    HEADER_BYTES,
+    LANE,
+    LAST,
+    PUBLISH,
+    SETTLE,
+    STORED,
+    TARGET_BYTES,
+    TOPOLOGY,
+    TX,
+    record_end,
+)
+
+
+class LaneState:
+    def __init__(self) -> None:
+        self.next_seq: i64 = 0
+        self.below: i64 = 0
+        self.known = False  # named by the checkpoint
+        self.gone = Ranges()
+        self.pages: dict[int, bytes] = {}  # base: entry
+        self.stored = Ranges()
+        self.late: list[tuple[int, Message, int]] = []  # from chains: (seq, message, segment)
+
+
+class ChainState:
+    def __init__(self, segment: i64) -> None:
+        self.parts: list[bytes] = []
+        self.segment: i64 = segment
+
+
+class LogBlock:
+    """One verified block of the log."""
+
+    def __init__(self, segment: i64, seq: i64, flags: i64, payload: bytes) -> None:
+        self.segment: i64 = segment
+        self.seq: i64 = seq
+        self.flags: i64 = flags
+        self.payload = payload
+
+
+class Recovery:
+    """Feed it the blocks from the needed segment on, in order; then `restore`."""
+
+    def __init__(self, restorer: Restorer) -> None:
+        self.restorer = restorer
+        self.lanes: dict[int, LaneState] = {}
+        self.blocks: list[LogBlock] = []
+        self.chains: dict[int, ChainState] = {}
+        self.whole: list[tuple[int, bytes]] = []  # records that came in fragments: (segment, record)
+        self.checkpoint_seq: i64 = -1  # topology before this block is in the checkpoint
+        self.in_checkpoint = False
+        self.seen_checkpoint = False
+        self.clean = False  # the last thing that happened was a clean stop
+        self.messages: i64 = 0
+        self.records: i64 = 0
+
+    def feed(self, block: LogBlock) -> None:
+        """First pass."""
+        if block.seq == self.checkpoint_seq:
+            self.seen_checkpoint = True
+            self.in_checkpoint = True
+            self._scan(block.payload, block.segment)
+            self.in_checkpoint = False
+            return
+        if block.flags & 1:
+            return  # an older checkpoint, or one that a later one has replaced
+        self.blocks.append(block)
+        self._scan(block.payload, block.segment)
+
+    def _lane(self, lane: i64) -> LaneState:
+        state = self.lanes.get(int(lane))
+        if state is None:
+            state = LaneState()
+            self.lanes[int(lane)] = state
+        return state
+
+    def _scan(self, payload: bytes, segment: i64) -> None:
+        pos: i64 = 0
+        n: i64 = len(payload)
+        while pos < n:
+            end = record_end(payload, pos)
+            kind = i64(payload[pos])
+            self.records += 1
+            if kind == PUBLISH:
+                self.clean = False
+            elif kind == SETTLE:
+                state = self._lane(read_i64_be(payload, pos + 8))
+                state.gone.add(read_i64_be(payload, pos + 16), read_i64_be(payload, pos + 24))
+            else:
+                self._scan_rare(kind, payload, pos, end, segment)
+            pos = end
+
+    def _scan_rare(self, kind: i64, payload: bytes, pos: i64, end: i64, segment: i64) -> None:
+        body = pos + HEADER_BYTES
+        if kind == DELIVERED:
+            state = self._lane(read_i64_be(payload, body))
+            below = read_i64_be(payload, body + 8)
+            if i64(read_i16_be(payload, pos + 2)) == 1 or below > state.below:
+                state.below = below
+            self.clean = False
+        elif kind == STORED:
+            state = self._lane(read_i64_be(payload, body))
+            base = read_i64_be(payload, body + 8)
+            entry = payload[body + 16 : end]
+            state.pages[int(base)] = entry
+            state.stored.add(base, base + i64(read_i16_be(entry, 0)) - 1)
+        elif kind == TOPOLOGY:
+            self.clean = False
+            if self.seen_checkpoint:
+                self.restorer.topology(payload[body:end])
+        elif kind == TX:
+            self.clean = False
+            self._scan(payload[body:end], segment)
+        elif kind == FRAGMENT:
+            self._fragment(payload, pos, end, segment)
+        elif kind == LANE:
+            state = self._lane(read_i64_be(payload, body))
+            state.known = True
+            state.next_seq = read_i64_be(payload, body + 8)
+            below = read_i64_be(payload, body + 16)
+            if below > state.below:
+                state.below = below
+        elif kind == CLEAN:
+            self.clean = True
+        elif kind not in (BEGIN, END):
+            raise Damaged(f"a record of unknown type {kind}: written by a newer version?")
+
+    def _fragment(self, payload: bytes, pos: i64, end: i64, segment: i64) -> None:
+        number = int(read_i64_be(payload, pos + 8))
+        place = i64(read_i16_be(payload, pos + 2))
+        if place == FIRST:
+            self.chains[number] = ChainState(segment)
+        chain = self.chains.get(number)
+        if chain is None:
+            return  # it began in a segment that is not needed any more: so all of it is on its pages
+        chain.parts.append(payload[pos + 16 : end])
+        if place == LAST:
+            del self.chains[number]
+            record = b"".join(chain.parts)
+            self.whole.append((int(chain.segment), record))
+            self._scan(record, chain.segment)
+
+    def restore(self) -> None:
+        """Second pass: stored pages, then what waits in the log, to the restorer."""
+        restorer = self.restorer
+        for lane, state in self.lanes.items():
+            if not restorer.has_lane(lane):
+                continue
+            restorer.lane(lane, state.below)
+            for base in sorted(state.pages):
+                restorer.page(lane, base, state.pages[base], state.gone)
+        for segment, record in self.whole:
+            self._publishes(record, segment, True)
+        for state in self.lanes.values():
+            state.late.sort(key=late_key)
+        for block in self.blocks:
+            self._publishes(block.payload, block.segment, False)
+            block.payload = b""
+        for lane, state in self.lanes.items():
+            if not restorer.has_lane(lane):
+                continue
+            self._late(lane, state, 1 << 62)
+            restorer.end(lane, max(state.next_seq, state.gone.end(), state.stored.end()))
+
+    def _publishes(self, payload: bytes, segment: i64, late: bool) -> None:
+        pos: i64 = 0
+        n: i64 = len(payload)
+        while pos < n:
+            end = record_end(payload, pos)
+            kind = i64(payload[pos])
+            if kind == PUBLISH:
+                self._publish(payload, pos, end, segment, late)
+            elif kind == TX:
+                self._publishes(payload[pos + HEADER_BYTES : end], segment, late)
+            pos = end
+
+    def _publish(self, payload: bytes, pos: i64, end: i64, segment: i64, late: bool) -> None:
+        targets: i64 = i64(read_i16_be(payload, pos + 2))
+        at = pos + HEADER_BYTES
+        content = at + targets * TARGET_BYTES
+        m: Message | None = None
+        while at < content:
+            lane = read_i64_be(payload, at)
+            seq = read_i64_be(payload, at + 8)
+            at += TARGET_BYTES
+            state = self.lanes.get(int(lane))
+            if state is None:
+                state = self._lane(lane)
+            if seq >= state.next_seq:
+                state.next_seq = seq + 1
+            if not self.restorer.has_lane(lane) or state.gone.has(seq) or state.stored.has(seq):
+                continue
+            if m is None:
+                m = message_at(payload, content, end)
+            if late:
+                state.late.append((int(seq), m, int(segment)))
+            else:
+                if state.late:
+                    self._late(lane, state, seq)
+                self.restorer.message(lane, seq, m, segment)
+                self.messages += 1
+
+    def _late(self, lane: i64, state: LaneState, below: i64) -> None:
+        late = state.late
+        n: i64 = 0
+        while n < i64(len(late)) and late[n][0] < below:
+            seq, m, segment = late[n]
+            self.restorer.message(lane, seq, m, segment)
+            self.messages += 1
+            n += 1
+        del late[:n]
+
+
+def late_key(item: tuple[int, Message, int]) -> int:
+    return item[0]
+
+
+def message_at(payload: bytes, at: i64, end: i64) -> Message:
+    """The message of a PUBLISH record whose content begins at `at`."""
+    route_at = at + CONTENT_BYTES
+    data_at = route_at + i64(read_i16_be(payload, at + 2))
+    size: i64 = i64(read_i32_be(payload, at + 4))
+    if data_at + size != end:
+        raise Damaged("a publish record's lengths do not add up")
+    return Message(
+        payload[data_at:end],
+        payload[route_at:data_at],
+        read_i64_be(payload, at + 8),
+        i64(payload[at]) & 1 == 1,
+        i64(payload[at + 1]),
+    )
+
+
+def checkpoint_of(payload: bytes) -> i64:
+    """The oldest segment that a checkpoint block needs, or -1 if it is none."""
+    if len(payload) >= 16 and i64(payload[0]) == BEGIN:
+        return read_i64_be(payload, 8)
+    return -1
