@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from librt.strings import BytesWriter, write_i16_be, write_i32_be
-from mypy_extensions import i16, i32, i64, u8
+from librt.strings import BytesWriter, write_i32_be
+from mypy_extensions import i32, i64
 
 from leveret.wire.buffer import (
     pack_bits,
@@ -27,13 +27,7 @@ from leveret.wire.buffer import (
     put_short,
     put_shortstr,
 )
-
-FRAME_METHOD: Final = 1
-FRAME_HEADER: Final = 2
-FRAME_BODY: Final = 3
-FRAME_END: Final = 206
-FRAME_OVERHEAD_BYTES: Final = 8  # type, channel, size; and the end octet (4.2.3)
-BASIC_CLASS: Final = 60
+from leveret.wire.frames import FRAME_END, FRAME_METHOD, open_frame
 
 CONNECTION_START: Final = (10 << 16) | 10
 CONNECTION_START_OK: Final = (10 << 16) | 11
@@ -212,43 +206,6 @@ def empty_method(out: BytesWriter, channel: i64, method: i64) -> None:
     open_frame(out, FRAME_METHOD, channel, 4)
     write_i32_be(out, i32(method))
     out.append(FRAME_END)
-
-
-def open_frame(out: BytesWriter, kind: i64, channel: i64, size_bytes: i64) -> None:
-    out.append(u8(kind))
-    put_short(out, channel)
-    put_long(out, size_bytes)
-
-
-def content_header(out: BytesWriter, channel: i64, body_size_bytes: i64, properties: bytes) -> None:
-    """`properties` as `encode_properties` makes them: flags word and values (4.2.6.1)."""
-    open_frame(out, FRAME_HEADER, channel, 12 + i64(len(properties)))
-    write_i16_be(out, i16(BASIC_CLASS))
-    write_i16_be(out, 0)  # weight, unused
-    put_longlong(out, body_size_bytes)
-    out.write(properties)
-    out.append(FRAME_END)
-
-
-def body_frames(out: BytesWriter, channel: i64, body: bytes, frame_max_bytes: i64) -> None:
-    """The body in frames of at most `frame_max_bytes` (0: no limit); an empty body has none (4.2.6.2)."""
-    size = i64(len(body))
-    room = frame_max_bytes - FRAME_OVERHEAD_BYTES
-    if frame_max_bytes == 0 or size <= room:
-        if size > 0:
-            open_frame(out, FRAME_BODY, channel, size)
-            out.write(body)
-            out.append(FRAME_END)
-        return
-    if room <= 0:
-        raise ValueError(f"frames of {frame_max_bytes} bytes have no room for a body")
-    at: i64 = 0
-    while at < size:
-        stop = at + room if size - at > room else size
-        open_frame(out, FRAME_BODY, channel, stop - at)
-        out.write(body[at:stop])
-        out.append(FRAME_END)
-        at = stop
 
 
 # connection (class 10): always on channel 0

@@ -1,21 +1,4 @@
-"""Field tables and field arrays (AMQP 0-9-1, section 4.2.5.5), with the type bytes of RabbitMQ 4.3.
-
-The specification's list of type bytes and what brokers and clients send have never agreed (RabbitMQ's errata
-page tells the story). This file has the types of `rabbit_binary_parser` and their signedness:
-
-    byte  RabbitMQ's name   bytes            Python value
-    t     bool              1                bool (anything but 0 is true)
-    b B   byte unsignedbyte 1                int
-    s u   short unsigned-   2                int
-    I i   signedint unsig.. 4                int
-    l L   long              8, both signed   int
-    f d   float double      4, 8             float (not-a-number and infinity are refused: Erlang has none)
-    D     decimal           1 + 4            Decimal: places, then an unsigned number
-    S     longstr           4 + n            str (UTF-8, surrogateescape)
-    x     binary            4 + n            bytes
-    T     timestamp         8                Timestamp: seconds since 1970, unsigned
-    A F   array table       4 + n            list, dict
-    V     void              0                None
+"""Field tables and field arrays, read, searched and written (AMQP 0-9-1, section 4.2.5.5; types in field.py).
 
 Two forms: plain Python values (`decode_table`), in which the width of a number is lost, and `Field`s
 (`decode_typed_table`), which keep type bytes, order and repeated names and so encode to the same bytes
@@ -29,7 +12,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from decimal import Decimal
 from math import isfinite
-from typing import Final, final
+from typing import Final
 
 from librt.strings import (
     BytesWriter,
@@ -59,97 +42,33 @@ from leveret.wire.buffer import (
     put_short,
     put_shortstr,
 )
+from leveret.wire.field import (
+    ARRAY,
+    BINARY,
+    BOOL,
+    BYTE,
+    DECIMAL,
+    DOUBLE,
+    FLOAT,
+    LONG,
+    LONG_STRING,
+    LONG_TOO,
+    SHORT,
+    SIGNED_INT,
+    TABLE,
+    TIMESTAMP,
+    TYPE_NAMES,
+    UNSIGNED_BYTE,
+    UNSIGNED_INT,
+    UNSIGNED_SHORT,
+    VOID,
+    Field,
+    Timestamp,
+    type_byte_of,
+    unknown_type,
+)
 
-ARRAY: Final = 65  # A
-UNSIGNED_BYTE: Final = 66  # B
-DECIMAL: Final = 68  # D
-TABLE: Final = 70  # F
-SIGNED_INT: Final = 73  # I
-LONG_TOO: Final = 76  # L
-LONG_STRING: Final = 83  # S
-TIMESTAMP: Final = 84  # T
-VOID: Final = 86  # V
-BYTE: Final = 98  # b
-DOUBLE: Final = 100  # d
-FLOAT: Final = 102  # f
-UNSIGNED_INT: Final = 105  # i
-LONG: Final = 108  # l
-SHORT: Final = 115  # s
-BOOL: Final = 116  # t
-UNSIGNED_SHORT: Final = 117  # u
-BINARY: Final = 120  # x
-
-TYPE_NAMES: Final[dict[int, str]] = {
-    ARRAY: "array",
-    UNSIGNED_BYTE: "unsignedbyte",
-    DECIMAL: "decimal",
-    TABLE: "table",
-    SIGNED_INT: "signedint",
-    LONG_TOO: "long",
-    LONG_STRING: "longstr",
-    TIMESTAMP: "timestamp",
-    VOID: "void",
-    BYTE: "byte",
-    DOUBLE: "double",
-    FLOAT: "float",
-    UNSIGNED_INT: "unsignedint",
-    LONG: "long",
-    SHORT: "short",
-    BOOL: "bool",
-    UNSIGNED_SHORT: "unsignedshort",
-    BINARY: "binary",
-}
-
-
-@final
-class Timestamp:
-    """Seconds since 1970 as they are on the wire: any unsigned 64-bit number, also one no calendar reaches."""
-
-    def __init__(self, seconds: int) -> None:
-        if seconds < 0 or seconds >= (1 << 64):
-            raise ValueError(f"{seconds} does not fit a timestamp")
-        self.seconds = seconds
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Timestamp) and other.seconds == self.seconds
-
-    def __hash__(self) -> int:
-        return hash(("Timestamp", self.seconds))
-
-    def __repr__(self) -> str:
-        return f"Timestamp({self.seconds})"
-
-    def as_datetime(self) -> datetime:
-        """In UTC; `OverflowError` or `ValueError` beyond the year 9999."""
-        return datetime.fromtimestamp(self.seconds, UTC)
-
-
-@final
-class Field:
-    """One field with its type byte. A table's value is a list of fields, an array's one of fields without names."""
-
-    def __init__(self, name: str, type_byte: int, value: object) -> None:
-        self.name = name
-        self.type_byte = type_byte
-        self.value = value
-
-    def type_name(self) -> str:
-        return TYPE_NAMES[self.type_byte]
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Field)
-            and other.name == self.name
-            and other.type_byte == self.type_byte
-            and other.value == self.value
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.name, self.type_byte))
-
-    def __repr__(self) -> str:
-        return f"Field({self.name!r}, {chr(self.type_byte)!r}, {self.value!r})"
-
+LARGEST_FLOAT: Final = 3.4028234663852886e38  # of 32 bits
 
 # reading
 
@@ -268,11 +187,6 @@ def _read_integer(reader: Reader, type_byte: i64) -> i64:
     raise unknown_type(type_byte)
 
 
-def unknown_type(type_byte: i64) -> MalformedFrame:
-    shown = f" ('{chr(type_byte)}')" if 32 < type_byte < 127 else ""
-    return MalformedFrame(f"a table has a field of the unknown type {type_byte}{shown}")
-
-
 def _read_decimal(reader: Reader) -> Decimal:
     places = reader.octet()
     number = reader.long()
@@ -374,35 +288,6 @@ def encode_typed_table(fields: list[Field]) -> bytes:
     return out.getvalue()
 
 
-def type_byte_of(value: object) -> int:
-    """The type a plain value is written as: RabbitMQ's choice, and that of its Python clients."""
-    if isinstance(value, str):
-        return LONG_STRING
-    if isinstance(value, bool):  # before int, of which it is a subclass
-        return BOOL
-    if isinstance(value, int):
-        if -0x80000000 <= value <= 0x7FFFFFFF:
-            return SIGNED_INT
-        if -(1 << 63) <= value < (1 << 63):
-            return LONG
-        raise ValueError(f"{value} does not fit a 64-bit signed field")
-    if value is None:
-        return VOID
-    if isinstance(value, dict):
-        return TABLE
-    if isinstance(value, (list, tuple)):
-        return ARRAY
-    if isinstance(value, float):
-        return DOUBLE
-    if isinstance(value, (bytes, bytearray)):
-        return BINARY
-    if isinstance(value, (Timestamp, datetime)):
-        return TIMESTAMP
-    if isinstance(value, Decimal):
-        return DECIMAL
-    raise TypeError(f"a table cannot hold a {type(value).__name__}")
-
-
 def put_table(out: BytesWriter, table: dict[str, object]) -> None:
     _put_plain_table(out, table, 1)
 
@@ -455,7 +340,9 @@ def _put_fields(out: BytesWriter, fields: list[Field], depth: i64, named: bool) 
             put_shortstr(out, field.name)
         out.append(u8(field.type_byte))
         value = field.value
-        if isinstance(value, list):
+        if field.type_byte == TABLE or field.type_byte == ARRAY:
+            if not isinstance(value, list):
+                raise mismatch(field.type_byte, value)
             _put_fields(out, value, depth + 1, field.type_byte == TABLE)
         else:
             _put_scalar(out, field.type_byte, value)
@@ -463,50 +350,65 @@ def _put_fields(out: BytesWriter, fields: list[Field], depth: i64, named: bool) 
 
 
 def _put_scalar(out: BytesWriter, type_byte: i64, value: object) -> None:
-    """Writes a value behind its type byte."""
-    if isinstance(value, str):
+    """Writes a value behind its type byte, and refuses one that is not of that type."""
+    if type_byte == LONG_STRING and isinstance(value, str):
         put_longstr(out, value.encode("utf-8", "surrogateescape"))
-    elif isinstance(value, bool):
+    elif type_byte == BOOL and isinstance(value, bool):
         out.append(1 if value else 0)
-    elif isinstance(value, int):
-        _put_integer(out, type_byte, value)
-    elif isinstance(value, float):
-        if not isfinite(value):
-            raise ValueError(f"a table cannot hold {value}")
-        if type_byte == FLOAT:
-            write_f32_be(out, value)
-        else:
-            write_f64_be(out, value)
-    elif isinstance(value, bytes):
-        put_longstr(out, value)
-    elif isinstance(value, bytearray):
+    elif type_byte == VOID and value is None:
+        pass  # has no bytes but its type
+    elif (type_byte == DOUBLE or type_byte == FLOAT) and isinstance(value, float):
+        _put_float(out, type_byte, value)
+    elif type_byte == BINARY and isinstance(value, (bytes, bytearray)):
         put_longstr(out, bytes(value))
-    elif isinstance(value, Timestamp):
+    elif type_byte == TIMESTAMP and isinstance(value, Timestamp):
         put_longlong(out, value.seconds)
-    elif isinstance(value, datetime):
+    elif type_byte == TIMESTAMP and isinstance(value, datetime):
         put_longlong(out, seconds_of(value))
-    elif isinstance(value, Decimal):
+    elif type_byte == DECIMAL and isinstance(value, Decimal):
         _put_decimal(out, value)
-    # None has no bytes but its type
+    elif isinstance(value, int) and not isinstance(value, bool):
+        _put_integer(out, type_byte, value)
+    else:
+        raise mismatch(type_byte, value)
+
+
+def mismatch(type_byte: i64, value: object) -> TypeError:
+    return TypeError(f"a field of type {TYPE_NAMES[int(type_byte)]} cannot hold a {type(value).__name__}")
+
+
+def _put_float(out: BytesWriter, type_byte: i64, value: float) -> None:
+    if not isfinite(value) or (type_byte == FLOAT and abs(value) > LARGEST_FLOAT):
+        raise ValueError(f"a table cannot hold {value} as a {TYPE_NAMES[int(type_byte)]}")
+    if type_byte == FLOAT:
+        write_f32_be(out, value)
+    else:
+        write_f64_be(out, value)
 
 
 def _put_integer(out: BytesWriter, type_byte: i64, value: int) -> None:
     if type_byte == SIGNED_INT:
-        write_i32_be(out, i32(value))
+        write_i32_be(out, i32(within(value, 32)))
     elif type_byte == LONG or type_byte == LONG_TOO:
-        write_i64_be(out, i64(value))
+        write_i64_be(out, i64(within(value, 64)))
+    elif type_byte == SHORT:
+        write_i16_be(out, i16(within(value, 16)))
+    elif type_byte == BYTE:
+        out.append(u8(within(value, 8) & 0xFF))
     elif type_byte == UNSIGNED_INT:
         put_long(out, value)
-    elif type_byte == SHORT:
-        write_i16_be(out, i16(value))
     elif type_byte == UNSIGNED_SHORT:
         put_short(out, value)
-    elif type_byte == BYTE:
-        if value < -128 or value > 127:
-            raise ValueError(f"{value} is not a signed byte")
-        out.append(u8(value & 0xFF))
-    else:
+    elif type_byte == UNSIGNED_BYTE:
         put_octet(out, value)
+    else:
+        raise mismatch(type_byte, value)
+
+
+def within(value: int, bits: int) -> int:
+    if value < -(1 << (bits - 1)) or value >= 1 << (bits - 1):
+        raise ValueError(f"{value} does not fit a signed field of {bits} bits")
+    return value
 
 
 def _put_decimal(out: BytesWriter, value: Decimal) -> None:
