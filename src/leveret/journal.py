@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from mypy_extensions import i64
 
+from leveret.limits import PAGE_BYTES, PAGE_SLOTS
 from leveret.message import Message
 from leveret.ranges import Ranges
 
@@ -90,10 +91,24 @@ class Journal:
         """Remember that `held` has messages in the open segment."""
 
 
+class CleanJournal(Journal):
+    """A journal that can be ended in order."""
+
+    def delivered_exactly(self, lane: i64, below: i64) -> None:
+        """Messages below this number have been handed out, and no others."""
+        raise NotImplementedError
+
+    def clean(self) -> None:
+        """A clean stop: nothing follows."""
+        raise NotImplementedError
+
+
 class Pager:
     """The null pager: pages stay in memory."""
 
     def __init__(self) -> None:
+        self.page_slots: i64 = PAGE_SLOTS  # a page is full with so many messages
+        self.page_bytes: i64 = PAGE_BYTES  # or with so many bytes
         self.limit_bytes: i64 = 1 << 62  # beyond this, pages leave memory
         self.resident_bytes: i64 = 0
 

@@ -7,7 +7,7 @@ from leveret.core.queue import Queue
 from leveret.core.topology import Ids
 from leveret.core.turn import Turn
 from leveret.core.vhost import VHost
-from leveret.journal import Journal, Pager
+from leveret.journal import CleanJournal, Journal, Pager
 
 
 class Broker:
@@ -32,3 +32,17 @@ class Broker:
         """Whether a page file belongs to a page that lives."""
         queue = self.lanes.get(lane)
         return queue is not None and queue.lane.has_stored(base)
+
+    def shed(self) -> None:
+        """Waiting messages take too much memory together: store what no consumer needs soon, in every queue."""
+        for queue in list(self.lanes.values()):
+            if queue.lane.ready + queue.lane.out > 0:
+                queue.lane.shed()
+
+    def stop_cleanly(self, journal: CleanJournal) -> None:
+        """Sessions are gone: say in the journal how far deliveries went, exactly, and that this is the end."""
+        for queue in self.lanes.values():
+            lane = queue.lane
+            if lane.durable and lane.mark > 0:
+                journal.delivered_exactly(lane.lid, lane.handed_out)
+        journal.clean()

@@ -17,11 +17,9 @@ from leveret.core.consumer import Consumer
 from leveret.core.page import AGAIN, COLD, GONE, HOT, LOADING, OUT, STORING, Page
 from leveret.errors import Bug
 from leveret.journal import Journal, Pager, PageTask
-from leveret.limits import DELIVERED_MARK_STEP, PAGE_BYTES, PAGE_SLOTS, READ_AHEAD_PAGES
+from leveret.limits import DELIVERED_MARK_STEP, READ_AHEAD_PAGES
 from leveret.message import Message
 
-SLOTS: Final[i64] = PAGE_SLOTS
-BYTES: Final[i64] = PAGE_BYTES
 AHEAD: Final[i64] = READ_AHEAD_PAGES
 STEP_MAX: Final[i64] = DELIVERED_MARK_STEP
 SMALL_TAIL: Final[i64] = 256  # an emptied tail with more slots than this is given up, to keep idle queues small
@@ -32,7 +30,10 @@ class LaneOwner:
     """The queue a lane belongs to, as far as the lane knows it."""
 
     def lane_ready(self) -> None:
-        """Something became deliverable without a push: a page came back, a mark is on disk."""
+        """Something became deliverable without a push: a page came back."""
+
+    def await_mark(self, position: i64) -> None:
+        """Look again when `position` is on disk."""
 
     def lane_failed(self, text: str) -> None:
         """Messages of this lane cannot be read."""
@@ -81,6 +82,8 @@ class Lane:
         self.owner = owner
         self.journal = journal
         self.pager = pager
+        self.page_slots: i64 = pager.page_slots
+        self.page_bytes: i64 = pager.page_bytes
         self.durable = durable
         self.pages: list[Page] | None = None  # allocated with the first message: there are many idle queues
         self.tail: Page | None = None
@@ -95,6 +98,7 @@ class Lane:
         self.mark_block: i64 = 0
         self.mark_durable: i64 = 0
         self.mark_step: i64 = 0
+        self.handed_out: i64 = 0  # one more than the greatest number handed out
         self.block: i64 = -1  # the open block when the last durable message came, and
         self.block_first: i64 = 0  # the first message of this lane in that block
 
@@ -103,7 +107,7 @@ class Lane:
     def push(self, m: Message) -> i64:
         """Append a message. Returns its sequence number; journaling it is the caller's part (`logged`)."""
         page = self.tail
-        if page is None or page.closed or page.count >= SLOTS or page.size_bytes >= BYTES:
+        if page is None or page.closed or page.count >= self.page_slots or page.size_bytes >= self.page_bytes:
             page = self._open()
         messages = page.messages
         assert messages is not None
@@ -242,6 +246,8 @@ class Lane:
             slot += 1
             done += 1
         self.cursor = slot
+        if base + slot > self.handed_out:
+            self.handed_out = base + slot
         page.ready -= done
         self.ready -= done
         if no_ack:
@@ -280,7 +286,7 @@ class Lane:
             return want  # the messages themselves are no sooner on disk than the mark
         if seq < self.mark_durable:
             return self.mark_durable - seq
-        journal.urgent = True
+        self.owner.await_mark(self.mark_block)
         return 0
 
     # ---- settled, or back again
@@ -554,7 +560,7 @@ class Lane:
         slot: i64 = 0
         if page is not None:
             slot = seq - page.base
-        if page is None or slot >= SLOTS or page.size_bytes >= BYTES or self._next_base(page) <= seq:
+        if page is None or slot >= self.page_slots or page.size_bytes >= self.page_bytes or self._next_base(page) <= seq:
             if page is not None:
                 page.closed = True
                 if self.pager.resident_bytes > self.pager.limit_bytes:

@@ -198,7 +198,7 @@ def page_of_entry(base: i64, entry: bytes) -> Page:
         states = page.touch(last + 1)
         while first <= last:
             if i64(states[first]) != GONE:
-                states[first] = GONE
+                states[first] = 2
                 page.ready -= 1
             first += 1
         pos += 4

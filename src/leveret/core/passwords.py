@@ -1,28 +1,25 @@
-"""Password hashes in RabbitMQ's form: base64 of a 4-byte salt and SHA-256 (or SHA-512) of salt and password.
+"""Password hashes in RabbitMQ's form: a 4-byte salt and SHA-256 (or SHA-512) of salt and password.
 
-The form is RabbitMQ's, so that its definitions can be taken over (rabbit_password.erl).
+The form is RabbitMQ's (there in base64), so that its definitions can be taken over (rabbit_password.erl).
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
 import secrets
 
+NOBODYS = b"\0" * 36
 
-def make_hash(password: bytes) -> str:
+
+def make_hash(password: bytes) -> bytes:
     salt = secrets.token_bytes(4)
-    return base64.b64encode(salt + hashlib.sha256(salt + password).digest()).decode("ascii")
+    return salt + hashlib.sha256(salt + password).digest()
 
 
-def verify(password: bytes, password_hash: str | None) -> bool:
-    """Constant time in the password; a hash that cannot be read matches nothing."""
-    try:
-        raw = base64.b64decode(password_hash, validate=True) if password_hash is not None else b"\0" * 36
-    except (binascii.Error, ValueError):
-        raw = b""
+def verify(password: bytes, password_hash: bytes | None) -> bool:
+    """Constant time in the password; no hash, or an empty password, matches nothing but takes as long."""
+    raw = NOBODYS if password_hash is None else password_hash
     salt, wanted = raw[:4], raw[4:]
     digest = hashlib.sha512 if len(wanted) == 64 else hashlib.sha256
     same = hmac.compare_digest(digest(salt + password).digest(), wanted)

@@ -5,17 +5,15 @@ It knows its consumers' credit and its lane's states. It does not know exchanges
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from mypy_extensions import i64
 
 from leveret.core.consumer import Consumer
 from leveret.core.destination import QueueBase
 from leveret.core.lane import Lane, LaneOwner
+from leveret.core.turn import Turn, Waiter
 from leveret.journal import Journal, Pager
-
-if TYPE_CHECKING:
-    from leveret.core.turn import Turn
 
 PUMP: Final[i64] = 4_096  # deliveries of one queue in one turn, at most
 
@@ -23,16 +21,38 @@ PUMP: Final[i64] = 4_096  # deliveries of one queue in one turn, at most
 class QueueOwner(LaneOwner):
     """What the lane tells its queue. (A queue has one base already.)"""
 
-    def __init__(self) -> None:
-        self.queue: Queue | None = None
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
+        self.waiter: MarkWaiter | None = None
 
     def lane_ready(self) -> None:
-        if self.queue is not None:
-            self.queue.wake()
+        self.queue.wake()
 
     def lane_failed(self, text: str) -> None:
-        if self.queue is not None:
-            self.queue.fail(text)
+        self.queue.fail(text)
+
+    def await_mark(self, position: i64) -> None:
+        waiter = self.waiter
+        if waiter is None:
+            waiter = MarkWaiter(self.queue)
+            self.waiter = waiter
+        waiter.position = position
+        self.queue.turn.wait_for(waiter, position)
+
+
+class MarkWaiter(Waiter):
+    """Wakes a queue when how far it may deliver is on disk."""
+
+    def __init__(self, queue: Queue) -> None:
+        super().__init__()
+        self.queue = queue
+        self.position: i64 = 0
+
+    def advance(self, durable: i64) -> i64:
+        if self.position > durable:
+            return self.position
+        self.queue.wake()
+        return 0
 
 
 class Queue(QueueBase):
@@ -51,8 +71,7 @@ class Queue(QueueBase):
     def attach(self, turn: Turn, journal: Journal, pager: Pager) -> None:
         """Give a new queue its place: where it is pumped, journaled and paged."""
         self.turn = turn
-        owner = QueueOwner()
-        owner.queue = self
+        owner = QueueOwner(self)
         # An exclusive queue goes with its connection: nothing of it outlives the process.
         self.lane = Lane(self.qid, owner, journal, pager, self.durable and not self.exclusive)
 

@@ -58,6 +58,7 @@ class BrokerRestorer(Restorer):
     def lane(self, lane: i64, delivered_below: i64) -> None:
         restored = self._lane(lane)
         restored.redelivered_below = delivered_below
+        restored.handed_out = delivered_below
         restored.mark = delivered_below
         restored.mark_durable = delivered_below
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 from typing import Final
 
 from librt.strings import BytesWriter, write_i16_be, write_i32_be, write_i64_be
-from mypy_extensions import i16, i32, i64
+from mypy_extensions import i16, i32, i64, u8
 
-from leveret.journal import Held, Journal, StateSink, StateSource
+from leveret.journal import CleanJournal, Held, StateSink, StateSource
 from leveret.limits import BLOCK_BYTES, LOG_SEGMENTS
 from leveret.message import Message
 from leveret.store.records import (
@@ -105,7 +105,7 @@ class Chain:
         self.at: i64 = 0  # in parts[0]
 
 
-class LogJournal(Journal):
+class LogJournal(CleanJournal):
     def __init__(self, source: StateSource, first_segment: i64, segment_bytes: i64, segments: i64 = LOG_SEGMENTS) -> None:
         super().__init__()
         self.source = source
@@ -497,5 +497,5 @@ class LogJournal(Journal):
 
 
 def patch16(w: BytesWriter, at: i64, value: i64) -> None:
-    w[at] = (value >> 8) & 0xFF
-    w[at + 1] = value & 0xFF
+    w[at] = u8((value >> 8) & 0xFF)
+    w[at + 1] = u8(value & 0xFF)

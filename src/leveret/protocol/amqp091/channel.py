@@ -174,7 +174,7 @@ class AmqpChannel(Session):
         header = content[0]
         self._content_done()
         flags: i64 = i64(read_i16_be(header, 19)) & 0xFFFF
-        persistent = flags != 0 and delivery_mode_at(header, 19, i64(len(header)) - 1) == 2
+        persistent = flags != 0 and delivery_mode_at(header, 19, flags, i64(len(header)) - 1) == 2
         m = Message(b"".join(content), route.raw, self.content_size, persistent, AMQP091)
         self.publish_special(route, m)
 
@@ -302,10 +302,16 @@ class AmqpChannel(Session):
                     self.peer.connection.fail(error)
                     return
                 self.fail(error)
-            again = self.held
-            if again is not None:  # it waits again: the rest waits with it
-                again.extend(held[i:])
+            if self._holds_rest(held, i):
                 return
+
+    def _holds_rest(self, held: list[bytes], at: i64) -> bool:
+        """If the channel waits again, the rest of what was held waits with it."""
+        again = self.held
+        if again is None:
+            return False
+        again.extend(held[at:])
+        return True
 
     # ---- the end
 

@@ -249,7 +249,7 @@ class AmqpPeer(Outlet):
         if flags == HAS_DELIVERY_MODE and head == 15:
             persistent = i64(data[end + 21]) == 2
         elif flags != 0 or head != 14:
-            persistent = delivery_mode_at(data, end + 19, end + 7 + head) == 2
+            persistent = delivery_mode_at(data, end + 19, flags, end + 7 + head) == 2
         m = Message(data[end:stop], route.raw, body, persistent, AMQP091)
         if route.simple and flags & HAS_USER_ID == 0:
             position = route.vhost.publish(route.queues, m)

@@ -1,0 +1,146 @@
+"""A broker on a log in memory that can lose its power: for tests of core, journal and recovery together.
+
+No sockets, threads or files: blocks are kept as a list, pages in a dictionary, and `crash` forgets what was not
+written. A consumer is played by `Hand`, which takes what it is given and settles it when told to.
+"""
+
+from __future__ import annotations
+
+from leveret.core.asking import Receiver
+from leveret.core.broker import Broker
+from leveret.core.queue import Queue
+from leveret.core.restore import BrokerRestorer, BrokerSource
+from leveret.core.session import Session
+from leveret.core.vhost import Route
+from leveret.message import AMQP091, Message
+from leveret.store.journal import Block, LogJournal
+from leveret.store.memory import MemoryPages
+from leveret.store.opening import Found, finish, new_journal, replay
+from leveret.store.pager import FilePager
+from leveret.store.recovery import LogBlock
+
+
+class Disk:
+    """What is on disk: written blocks, and page files."""
+
+    def __init__(self) -> None:
+        self.blocks: list[LogBlock] = []
+        self.pages = MemoryPages()
+        self.seq = 1
+
+    def write(self, block: Block) -> None:
+        self.blocks.append(LogBlock(block.segment, self.seq, block.flags, b"".join(block.parts)))
+        self.seq += 1
+        if block.keep_from:
+            self.blocks = [b for b in self.blocks if b.segment >= block.keep_from]
+
+    def found(self) -> Found:
+        found = Found()
+        for block in self.blocks:
+            if block.flags & 1:
+                found.checkpoint_seq = block.seq
+                found.keep_from = int.from_bytes(block.payload[8:16], "big")
+            found.last_segment = block.segment
+        found.blocks = [
+            LogBlock(b.segment, b.seq, b.flags, b.payload) for b in self.blocks if b.segment >= found.keep_from
+        ]
+        found.next_seq = self.seq
+        return found
+
+
+class Hand:
+    """A consumer on a session of its own. Deliveries: (tag, body, redelivered)."""
+
+    def __init__(self, rig: Rig, queue: Queue, prefetch: int = 0, no_ack: bool = False, name: str = "hand") -> None:
+        self.rig = rig
+        self.session = Session()
+        self.got: list[tuple[int, bytes, bool]] = []
+        self.consumer = Receiver(self.session, queue, name, no_ack, prefetch, self._take)
+        self.session.consumers[name] = self.consumer
+        rig.vhost.consume(queue, self.consumer)
+
+    def _take(self, tag: int, m: Message, redelivered: bool) -> None:
+        self.got.append((tag, m.data, redelivered))
+
+    def settle(self, tag: int, outcome: int, multiple: bool = False) -> bool:
+        return self.session.settle(tag, multiple, outcome)
+
+    def leave(self) -> None:
+        """Close the session: cancel, and give back what is unsettled."""
+        self.session.consumers.clear()
+        self.rig.vhost.cancel(self.consumer)
+        self.session.release_all(True)
+
+
+class Rig:
+    def __init__(
+        self,
+        disk: Disk | None = None,
+        segment_bytes: int = 16_384,
+        segments: int = 3,
+        page_slots: int = 8,
+        page_bytes: int = 4_096,
+        memory_bytes: int = 8_192,
+    ) -> None:
+        self.disk = Disk() if disk is None else disk
+        self.sizes = (segment_bytes, segments, page_slots, page_bytes, memory_bytes)
+        self.source = BrokerSource()
+        found = self.disk.found()
+        self.journal = new_journal(found, self.source, segment_bytes, segments)
+        self.pager = FilePager(self.disk.pages, memory_bytes)
+        self.pager.page_slots = page_slots
+        self.pager.page_bytes = page_bytes
+        self.broker = Broker(self.journal, self.pager)
+        self.source.broker = self.broker
+        self.recovery = replay(found, BrokerRestorer(self.broker))
+        finish(self.journal, self.pager, self.broker.knows_page)
+        self.vhost = self.broker.add_vhost("/")
+        self.routes: dict[str, Route] = {}
+        self.sync()
+
+    # ---- the loop's part
+
+    def turn(self) -> None:
+        """What the server does in a turn, without writing a block."""
+        self.broker.turn.pump()
+        self.broker.turn.settle_waiters()
+
+    def sync(self, blocks: int = 1_000_000) -> None:
+        """Write up to so many blocks, the open one included."""
+        self.journal.urgent = True
+        while blocks > 0:
+            block = self.journal.take()
+            if block is None:
+                break
+            self.disk.write(block)
+            self.journal.written(block)
+            self.pager.settle_deletions(self.journal.durable)
+            self.broker.turn.settle_waiters()
+            blocks -= 1
+
+    def settle_down(self) -> None:
+        """Turns and writes until nothing is left to do."""
+        for _ in range(10_000):
+            self.turn()
+            self.sync()
+            if not self.broker.turn.dirty and self.journal.empty():
+                return
+        raise AssertionError("it never comes to rest")
+
+    def crash(self) -> Rig:
+        """Power off: what was not written is gone. Returns the broker that starts from the rest."""
+        return Rig(self.disk, *self.sizes)
+
+    # ---- what clients do
+
+    def queue(self, name: str = "q", durable: bool = True) -> Queue:
+        return self.vhost.declare_queue(name, durable, False, False, {}, False, None)
+
+    def publish(self, key: str, body: bytes, persistent: bool = True, exchange: str = "") -> int:
+        """Publish; returns the position that a confirm would wait for."""
+        raw = bytes([len(exchange)]) + exchange.encode() + bytes([len(key)]) + key.encode() + b"\0"
+        route = self.vhost.routes.get(raw)
+        if route is None:
+            route = self.vhost.resolve(raw)
+        message = Message(body, route.raw, len(body), persistent, AMQP091)
+        return self.vhost.publish(route.queues, message)
