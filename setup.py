@@ -17,12 +17,24 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from setuptools import Extension, setup
+from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
-HOT = ("limits.py", "message.py", "clock.py", "seams.py", "journal.py", "wire", "core", "store", "protocol")
+HOT = (
+    "limits.py",
+    "message.py",
+    "clock.py",
+    "seams.py",
+    "journal.py",
+    "ranges.py",
+    "wire",
+    "core",
+    "store",
+    "protocol",
+)
 BUILDING = {"build", "build_ext", "bdist_wheel", "install"}  # metadata and editable installs compile nothing
 
 
@@ -71,7 +83,7 @@ def fall_back(reason: str) -> None:
     say(f"building as plain Python, which is several times slower: {reason}")
 
 
-def extensions() -> list[Extension]:
+def extensions() -> list[Any]:
     """The compiled modules, or none if this build is to be plain Python."""
     if not BUILDING & set(sys.argv):
         return []
@@ -89,14 +101,14 @@ def extensions() -> list[Extension]:
     try:
         from mypyc.build import mypycify
 
-        made: list[Extension] = mypycify(
+        made = mypycify(
             modules, opt_level=os.environ.get("LEVERET_OPT", "3"), debug_level="0", group_name="leveret"
         )
     except (SystemExit, Exception) as error:  # mypyc ends the process when it does not like a module
         fall_back(f"mypyc could not translate it ({error!r}, see above)")
         return []
     say(f"compiling {len(modules)} modules at -O{os.environ.get('LEVERET_OPT', '3')}")
-    return made
+    return list(made)
 
 
 class BuildExtensions(build_ext):

@@ -36,9 +36,11 @@ def event_loop() -> str:
     return f"uvloop {__version__}"
 
 
+def python() -> str:
+    """The interpreter's name and version."""
+    return f"{platform.python_implementation()} {platform.python_version()}"
+
+
 def describe() -> str:
     """One line: version, build, Python, event loop."""
-    return (
-        f"leveret {VERSION} ({MODE}), {platform.python_implementation()} {platform.python_version()}, "
-        f"{event_loop()}"
-    )
+    return f"leveret {VERSION} ({MODE}), {python()}, {event_loop()}"

@@ -44,8 +44,8 @@ __all__ = [
     "User",
     "Watermark",
     "default_data_dir",
-    "keys",
     "load",
+    "table",
 ]
 
 PREFIX: Final = "LEVERET_"
@@ -54,7 +54,10 @@ BUILD_VARIABLES: Final = frozenset(
     ("LEVERET_CONFIG", "LEVERET_PURE", "LEVERET_OPT", "LEVERET_REQUIRE_COMPILED", "LEVERET_EXPECT")
 )
 # What Kubernetes puts into the environment of every pod beside a service that is called leveret.
-FOREIGN_VARIABLE: Final = re.compile(r"LEVERET_(.*_)?(SERVICE_(HOST|PORT)(_.+)?|PORT(_\d+_(TCP|UDP).*)?)")
+FOREIGN_VARIABLE: Final = re.compile(
+    r"LEVERET_(.+_)?SERVICE_(HOST|PORT)(_.+)?|LEVERET_(.+_)?PORT_\d+_(TCP|UDP)(_.+)?"
+)
+FOREIGN_VALUE: Final = ("tcp://", "udp://")
 GUEST: Final = "guest"
 
 
@@ -124,7 +127,7 @@ class Config:
 
     def public(self) -> dict[str, object]:
         """The configuration without secrets, as plain values fit for JSON."""
-        return {each.name: each.kind.show(getattr(self, each.name)) for each in keys()}
+        return {each.name: each.kind.show(getattr(self, each.name)) for each in table()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +145,7 @@ class Key:
         return PREFIX + self.name.upper()
 
 
-def keys() -> list[Key]:
+def table() -> list[Key]:
     """The table."""
     rows: list[Key] = []
     for each in dataclasses.fields(Config):
@@ -159,12 +162,12 @@ def load(
 ) -> Config:
     """The effective configuration, checked. `options` has keys of the table; None in it means not given."""
     environ = os.environ if environ is None else environ
-    table = {each.name: each for each in keys()}
+    rows = {each.name: each for each in table()}
     values: dict[str, object] = {}
-    sources = dict.fromkeys(table, "default")
+    sources = dict.fromkeys(rows, "default")
 
     def take(name: str, shown: str, value: object, source: str) -> None:
-        values[name] = _parse(table[name].kind, shown, value)
+        values[name] = _parse(rows[name].kind, shown, value)
         sources[name] = source
 
     named = environ.get(PREFIX + "CONFIG")
@@ -172,27 +175,27 @@ def load(
         file = Path(named)
     if file is not None:
         for name, value in _read(file).items():
-            if name not in table:
-                raise ConfigError(f"{file}: unknown key '{name}'{_meant(name, table)}")
+            if name not in rows:
+                raise ConfigError(f"{file}: unknown key '{name}'{_meant(name, rows)}")
             take(name, f"{file}: {name}", value, str(file))
-    variables = {each.variable: each.name for each in table.values()}
+    variables = {each.variable: each.name for each in rows.values()}
     for variable, text in environ.items():
-        if (
-            not variable.startswith(PREFIX)
-            or variable in BUILD_VARIABLES
-            or FOREIGN_VARIABLE.fullmatch(variable)
-        ):
+        if not variable.startswith(PREFIX) or variable in BUILD_VARIABLES or _is_foreign(variable, text):
             continue
         if variable not in variables:
             raise ConfigError(f"unknown variable {variable}{_meant(variable, variables)}")
         take(variables[variable], variable, text, variable)
     for name, value in (options or {}).items():
         if value is not None:
-            take(name, table[name].option or name, value, table[name].option or "option")
+            take(name, rows[name].option or name, value, rows[name].option or "option")
     made: Callable[..., Config] = Config
     config = made(**values, sources=sources)
     _check(config)
     return config
+
+
+def _is_foreign(variable: str, text: str) -> bool:
+    return FOREIGN_VARIABLE.fullmatch(variable) is not None or text.startswith(FOREIGN_VALUE)
 
 
 def _read(file: Path) -> dict[str, object]:

@@ -206,7 +206,7 @@ def _user(name: str, entry: object) -> User:
         hashed = b""
     if len(hashed) != 36:  # rabbit_password: the salt has 32 bits, SHA-256 has 32 bytes
         raise ValueError(f"user '{name}': password_hash is not the base64 of 4 bytes of salt and a SHA-256")
-    return User(name, password_hash=hashed, tags=tuple(tags))
+    return User(name, password_hash=entry["password_hash"], tags=tuple(tags))
 
 
 def _show_users(users: dict[str, User]) -> object:

@@ -1,0 +1,355 @@
+"""What can be asked over the admin socket: each command takes named arguments and gives plain values.
+
+It reads the broker through its facade and the connections through a list that the server keeps; it knows nothing
+of sockets. Listings take a copy of what they list and yield to the loop as they go, since they may be long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, Final, Protocol, TypeVar
+
+from leveret import build
+from leveret._version import VERSION
+from leveret.core.asking import Durable, OneMessage
+from leveret.core.broker import Broker
+from leveret.core.queue import Queue
+from leveret.core.session import Session
+from leveret.core.vhost import VHost
+from leveret.errors import CommandInvalid, ContentTooLarge, NotFound
+from leveret.message import ACCEPTED, RELEASED, Message
+from leveret.protocol.amqp091.channel import AmqpChannel
+from leveret.protocol.amqp091.connection import STATES, Connection
+from leveret.server.admin import Args, Command
+from leveret.server.admin_message import (
+    client_name,
+    make_message,
+    message_row,
+    plain,
+    properties_from,
+    raw_route,
+)
+
+YIELD_EVERY: Final = 256  # rows between two looks at the loop
+T = TypeVar("T")
+
+
+class Connected(Protocol):
+    """A connection as the server keeps it. name: both ends' addresses, `127.0.0.1:40000 -> 127.0.0.1:5672`."""
+
+    name: str
+    connection: Connection
+
+
+class Commands:
+    """The commands over one broker. `table` is what the admin socket serves."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        connections: Callable[[], Iterable[Connected]],
+        facts: Callable[[], dict[str, object]],
+        turn_soon: Callable[[], None],
+        message_size_max_bytes: int,
+        backup: Callable[[str], Awaitable[object]] | None = None,
+    ) -> None:
+        """connections: those that are open; facts: what the server adds to the status (addresses, uptime_s, ...);
+        turn_soon: ask for a turn of the broker; backup: copy the store to a directory, None without a store."""
+        self.broker = broker
+        self.connections = connections
+        self.facts = facts
+        self.turn_soon = turn_soon
+        self.message_size_max_bytes = message_size_max_bytes
+        self.backup = backup
+
+    def table(self) -> dict[str, Command]:
+        return {
+            "status": self.status,
+            "queues": self.queues,
+            "exchanges": self.exchanges,
+            "bindings": self.bindings,
+            "connections": self.list_connections,
+            "channels": self.channels,
+            "consumers": self.consumers,
+            "publish": self.publish,
+            "get": self.get,
+            "purge": self.purge,
+            "delete_queue": self.delete_queue,
+            "delete_exchange": self.delete_exchange,
+            "backup": self.back_up,
+        }
+
+    # ---- looking
+
+    async def status(self, args: Args) -> object:
+        counts = {"ready": 0, "unacknowledged": 0, "consumers": 0, "queues": 0}
+        for vhost in list(self.broker.vhosts.values()):
+            async for queue in unhurried(list(vhost.topology.queues.values())):
+                counts["queues"] += 1
+                counts["ready"] += queue.ready_count()
+                counts["unacknowledged"] += queue.unsettled_count()
+                counts["consumers"] += queue.consumer_count()
+        opened = list(self.connections())
+        return {
+            "version": VERSION,
+            "build": build.MODE,
+            "python": build.python(),
+            "event_loop": build.event_loop(),
+            "pid": os.getpid(),
+            **self.facts(),
+            "publishing_blocked": self.broker.blocked or "no",
+            "vhosts": sorted(self.broker.vhosts),
+            "connections": len(opened),
+            "channels": sum(len(each.connection.peer.channels) for each in opened),
+            **counts,
+        }
+
+    async def queues(self, args: Args) -> object:
+        found = list(self.vhost(args).topology.queues.values())
+        return [self._queue_row(queue) async for queue in unhurried(found)]
+
+    def _queue_row(self, queue: Any) -> dict[str, object]:
+        return {
+            "name": queue.name,
+            "ready": queue.ready_count(),
+            "unacknowledged": queue.unsettled_count(),
+            "consumers": queue.consumer_count(),
+            "durable": queue.durable,
+            "exclusive": queue.exclusive,
+            "auto_delete": queue.auto_delete,
+            "arguments": plain(queue.arguments),
+        }
+
+    async def exchanges(self, args: Args) -> object:
+        found = list(self.vhost(args).topology.exchanges.values())
+        return [
+            {
+                "name": exchange.name,
+                "type": exchange.kind,
+                "durable": exchange.durable,
+                "auto_delete": exchange.auto_delete,
+                "internal": exchange.internal,
+                "arguments": plain(exchange.arguments),
+            }
+            async for exchange in unhurried(found)
+        ]
+
+    async def bindings(self, args: Args) -> object:
+        found = self.vhost(args).topology.bindings()
+        return [
+            {
+                "source": binding.source.name,
+                "destination": binding.destination.name,
+                "destination_kind": "queue" if binding.destination.is_queue else "exchange",
+                "routing_key": binding.key,
+                "arguments": plain(binding.arguments),
+            }
+            async for binding in unhurried(found)
+        ]
+
+    async def list_connections(self, args: Args) -> object:
+        return [
+            {
+                "name": each.name,
+                "user": each.connection.user.name,
+                "vhost": each.connection.vhost_name,
+                "state": STATES[each.connection.state],
+                "channels": len(each.connection.peer.channels),
+                "client": client_name(each.connection.client_properties),
+                "blocked": bool(each.connection.blocked),
+                "heartbeat_s": int(each.connection.heartbeat_s),
+                "frame_max_bytes": int(each.connection.peer.frame_max),
+                "channel_max": int(each.connection.channel_max),
+                "received_bytes": int(each.connection.peer.received_bytes),
+                "sent_bytes": int(each.connection.peer.sent_bytes),
+                "client_properties": plain(each.connection.client_properties),
+            }
+            async for each in unhurried(list(self.connections()))
+        ]
+
+    async def channels(self, args: Args) -> object:
+        return [
+            {
+                "connection": name,
+                "number": int(channel.number),
+                "user": channel.peer.connection.user.name,
+                "vhost": channel.peer.connection.vhost_name,
+                "consumers": len(channel.consumers),
+                "unacknowledged": int(channel.out),
+                "prefetch": int(channel.default_prefetch),
+                "channel_prefetch": int(channel.prefetch),
+                "confirm": channel.confirms is not None,
+                "transactional": channel.tx is not None,
+            }
+            async for name, channel in unhurried(self._channels())
+        ]
+
+    def _channels(self) -> list[tuple[str, AmqpChannel]]:
+        return [
+            (each.name, channel)
+            for each in self.connections()
+            for channel in each.connection.peer.channels.values()
+        ]
+
+    async def consumers(self, args: Args) -> object:
+        vhost = self.vhost(args)
+        rows: list[dict[str, object]] = []
+        async for name, channel in unhurried(self._channels()):
+            if channel.peer.vhost is vhost:
+                rows += [
+                    {
+                        "queue": consumer.queue.name,
+                        "tag": consumer.tag,
+                        "connection": name,
+                        "channel": int(channel.number),
+                        "ack_required": not consumer.no_ack,
+                        "exclusive": consumer.exclusive,
+                        "prefetch": int(consumer.prefetch),
+                        "unacknowledged": int(consumer.out),
+                        "arguments": plain(consumer.arguments),
+                    }
+                    for consumer in channel.consumers.values()
+                ]
+        return rows
+
+    # ---- changing
+
+    async def publish(self, args: Args) -> object:
+        vhost = self.vhost(args)
+        exchange, key = text(args, "exchange"), text(args, "routing_key")
+        try:
+            body = base64.b64decode(text(args, "body"), validate=True)
+        except binascii.Error as error:
+            raise CommandInvalid(f"body is not base64: {error}") from None
+        if len(body) > self.message_size_max_bytes:
+            raise ContentTooLarge(
+                f"message size {len(body)} is larger than configured max size {self.message_size_max_bytes}"
+            )
+        properties = properties_from(args.get("properties") or {}, flag(args, "persistent"))
+        route = vhost.resolve(raw_route(exchange, key))
+        queues = vhost.route_by_headers(route, properties.headers) if route.by_headers else route.queues
+        if not queues:
+            raise NotFound(
+                f"no queue takes this message: exchange '{exchange}', routing key '{key}' in vhost '{vhost.name}'"
+            )
+        position = vhost.publish(queues, make_message(properties, route.raw, body))
+        await self._durable(int(position))
+        return {"queues": len(queues)}
+
+    async def get(self, args: Args) -> object:
+        vhost = self.vhost(args)
+        queue = vhost.queue(text(args, "queue"), None)
+        count, ack = number(args, "count", 1, 1000), flag(args, "ack")
+        session = Session()
+        rows: list[dict[str, object]] = []
+        try:
+            for _ in range(count):
+                message, redelivered = await self._one(session, queue)
+                if message is None:
+                    break
+                rows.append(message_row(message, redelivered))
+        except BaseException:
+            session.release_all(True)
+            self.turn_soon()
+            raise
+        session.settle(0, True, ACCEPTED if ack else RELEASED)
+        self.turn_soon()
+        return rows
+
+    async def _one(self, session: Session, queue: Queue) -> tuple[Message | None, bool]:
+        answer: asyncio.Future[tuple[Message | None, bool]] = asyncio.get_running_loop().create_future()
+
+        def then(message: Message | None, redelivered: bool) -> None:
+            if not answer.done():
+                answer.set_result((message, redelivered))
+
+        getter = OneMessage(session, queue, then)
+        queue.get(getter)
+        self.turn_soon()
+        try:
+            return await answer
+        finally:
+            getter.active = False
+
+    async def purge(self, args: Args) -> object:
+        dropped = self.vhost(args).purge_queue(text(args, "queue"), None)
+        self.turn_soon()
+        return {"messages": dropped}
+
+    async def delete_queue(self, args: Args) -> object:
+        vhost = self.vhost(args)
+        vhost.queue(
+            text(args, "queue"), None
+        )  # AMQP deletes what is not there without a word; people want one
+        dropped = vhost.delete_queue(
+            text(args, "queue"), flag(args, "if_unused"), flag(args, "if_empty"), None
+        )
+        await self._durable(int(vhost.position))
+        return {"messages": dropped}
+
+    async def delete_exchange(self, args: Args) -> object:
+        vhost = self.vhost(args)
+        vhost.topology.exchange(text(args, "exchange"))
+        vhost.delete_exchange(text(args, "exchange"), flag(args, "if_unused"))
+        await self._durable(int(vhost.position))
+        return {}
+
+    async def back_up(self, args: Args) -> object:
+        if self.backup is None:
+            raise CommandInvalid("this broker keeps everything in memory: there is no store to back up")
+        return await self.backup(text(args, "destination"))
+
+    async def _durable(self, position: int) -> None:
+        """Wait until the journal is on disk up to a position; 0 waits for nothing."""
+        if position:
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+            def then() -> None:
+                if not done.done():
+                    done.set_result(None)
+
+            self.broker.turn.wait_for(Durable(position, then), position)
+            self.turn_soon()
+            await done
+        else:
+            self.turn_soon()
+
+    def vhost(self, args: Args) -> VHost:
+        name = args.get("vhost", "/")
+        found = self.broker.vhosts.get(name) if isinstance(name, str) else None
+        if found is None:
+            raise NotFound(f"no vhost '{name}'")
+        return found
+
+
+async def unhurried(items: list[T]) -> AsyncIterator[T]:
+    """The items, with a look at the loop every now and then."""
+    for i, item in enumerate(items):
+        if i % YIELD_EVERY == YIELD_EVERY - 1:
+            await asyncio.sleep(0)
+        yield item
+
+
+def text(args: Args, name: str) -> str:
+    value = args.get(name, "")
+    if not isinstance(value, str):
+        raise CommandInvalid(f"{name} is not a text")
+    return value
+
+
+def flag(args: Args, name: str) -> bool:
+    value = args.get(name, False)
+    if not isinstance(value, bool):
+        raise CommandInvalid(f"{name} is not true or false")
+    return value
+
+
+def number(args: Args, name: str, low: int, high: int) -> int:
+    value = args.get(name, low)
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise CommandInvalid(f"{name} is not a whole number from {low} to {high}")
+    return value
