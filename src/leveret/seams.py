@@ -1,14 +1,14 @@
 """The seams: what one side of the broker asks of another that it must not import.
 
-Each is a trait of few verbs; whoever implements it derives from it. Nothing here knows an implementation.
+Each is a base class of few verbs; whoever implements it derives from it. Nothing here knows an implementation.
 """
 
 from __future__ import annotations
 
-from mypy_extensions import i64, trait
+from mypy_extensions import i64, mypyc_attr
 
 
-@trait
+@mypyc_attr(allow_interpreted_subclasses=True)
 class TopologyJournal:
     """Where a virtual host writes the changes of what is durable in it."""
 

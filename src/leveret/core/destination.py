@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from mypy_extensions import i64, mypyc_attr, trait
+from mypy_extensions import i64, mypyc_attr
 
 from leveret.errors import NotFound
 
@@ -53,7 +53,6 @@ class Binding:
         return self.source.durable and self.destination.durable
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
 class Matcher:
     """An exchange type: which bindings take a message. Keeps an index of its own over the bindings it is told of."""
 
@@ -111,7 +110,7 @@ class QueueBase(Destination):
         raise NotImplementedError
 
 
-@trait
+@mypyc_attr(allow_interpreted_subclasses=True)
 class QueueFactory:
     """Makes the queues of a virtual host, so that the topology need not know what they are."""
 
