@@ -14,6 +14,8 @@ import pytest
 from .broker import Address
 from .waiting import DEADLINE_S, eventually
 
+_CLOSE_TIMEOUT_S = 5
+
 
 def parameters(address: Address, **changes: Any) -> pika.ConnectionParameters:
     values: dict[str, Any] = {
@@ -34,8 +36,29 @@ def connection(address: Address, **changes: Any) -> Iterator[pika.BlockingConnec
     try:
         yield opened
     finally:
-        if opened.is_open:
-            opened.close()
+        _close(opened)
+
+
+def _close(opened: pika.BlockingConnection) -> None:
+    """Close politely; a broker that owes an answer, which pika waits for first, is given up on in the end."""
+    if opened.is_closed:
+        return
+    lost = pika.exceptions.StreamLostError("the broker owes an answer")
+    opened._impl._adapter_call_later(_CLOSE_TIMEOUT_S, lambda: opened._impl._terminate_stream(lost))
+    with contextlib.suppress(pika.exceptions.AMQPError):
+        opened.close()
+
+
+def delete_all(conn: pika.BlockingConnection, names: list[str]) -> None:
+    """Delete the queues and exchanges of these names. Exclusive queues go with the connections that own them."""
+    channel = conn.channel()
+    for name in names:
+        try:
+            channel.queue_delete(name)
+        except pika.exceptions.ChannelClosedByBroker as error:
+            assert error.reply_code == 405, error
+            channel = conn.channel()
+        channel.exchange_delete(name)
 
 
 def server_properties(conn: pika.BlockingConnection) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from . import clients, later
 from .broker import Address, running_broker
 from .proxy import Proxy
 
+TEST_TIMEOUT_S = 60
 HERE = Path(__file__).parent
 
 
@@ -34,6 +35,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.compat)
+            if not item.get_closest_marker("timeout"):
+                item.add_marker(pytest.mark.timeout(TEST_TIMEOUT_S))
             # clients warn of their own business, and leave sockets to the collector when a broker drops them
             item.add_marker(pytest.mark.filterwarnings("default"))
 
@@ -60,7 +63,7 @@ def _leave_out_what_is_not_built_yet(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture
 def fresh(address: Address) -> Iterator[Callable[..., str]]:
-    """Names that nobody else uses; queues and exchanges of these names are deleted at the end."""
+    """Names that nobody else uses; queues and exchanges of these names are deleted when the test is over."""
     names: list[str] = []
 
     def name(kind: str = "q") -> str:
@@ -70,10 +73,7 @@ def fresh(address: Address) -> Iterator[Callable[..., str]]:
     yield name
     if names:
         with clients.connection(address) as conn:
-            channel = conn.channel()
-            for each in names:
-                channel.queue_delete(each)
-                channel.exchange_delete(each)
+            clients.delete_all(conn, names)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pytest
 
 from . import later
 from .broker import Address
-from .clients import connection
+from .clients import connection, delete_all
 from .error_cases import CASES, Case, any_integer_type, cut, fill
 
 DRIVER = Path(__file__).with_name("amqplib_driver.js")
@@ -71,11 +71,7 @@ def outcome(node_modules: Path, address: Address, product: str) -> Any:
         return json.loads(done.stdout) | {"names": names}
     finally:
         with connection(address) as conn:
-            channel = conn.channel()
-            for each in names.values():
-                channel.queue_delete(each["q"])
-                channel.exchange_delete(each["x"])
-                channel.exchange_delete(each["x2"])
+            delete_all(conn, [name for each in names.values() for name in each.values()])
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
