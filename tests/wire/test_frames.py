@@ -92,7 +92,7 @@ def test_header_and_heartbeat_are_those_of_pamqp() -> None:
     assert pamqp.heartbeat.Heartbeat.marshal() == frames.HEARTBEAT
 
 
-@pytest.mark.parametrize("size", [0, 1, (1 << 63), (1 << 64) - 1])
+@pytest.mark.parametrize("size", [0, 1, 1 << 32, (1 << 63) - 1])
 def test_a_content_header(size: int) -> None:
     out = BytesWriter()
     properties = encode_properties(Properties(content_type="a", priority=1))
@@ -105,6 +105,10 @@ def test_a_content_header(size: int) -> None:
     header = ContentHeader(frame.payload)
     assert (frame.kind, frame.channel) == (2, 0x8001)
     assert (header.class_id, header.body_size_bytes, header.properties) == (60, size, properties)
+
+
+def test_the_size_in_a_content_header_is_unsigned() -> None:
+    assert ContentHeader(b"\x00\x3c\x00\x00" + b"\xff" * 8).body_size_bytes == (1 << 64) - 1
 
 
 def test_a_content_header_that_is_cut_or_has_a_weight() -> None:
