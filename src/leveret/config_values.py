@@ -40,9 +40,8 @@ class User:
 
     name: str
     password: str | None = field(default=None, repr=False)
-    password_hash: bytes | None = field(
-        default=None, repr=False
-    )  # 4 bytes of salt, SHA-256 of salt and password
+    # as RabbitMQ has it: the base64 of 4 bytes of salt and the SHA-256 of salt and password
+    password_hash: str | None = field(default=None, repr=False)
     tags: tuple[str, ...] = ()
 
     @property

@@ -1,3 +1,5 @@
+"""Reading and writing bytes within their bounds."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

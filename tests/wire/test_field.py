@@ -1,3 +1,5 @@
+"""Single fields of every type, there and back."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime

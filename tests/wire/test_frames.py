@@ -1,3 +1,5 @@
+"""Frames cut from any chunking of the input."""
+
 from __future__ import annotations
 
 from contextlib import suppress

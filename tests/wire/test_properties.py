@@ -1,3 +1,5 @@
+"""A message's properties: decoded, encoded, stepped over."""
+
 from __future__ import annotations
 
 from contextlib import suppress

@@ -1,3 +1,5 @@
+"""The fields of every method, by name."""
+
 from __future__ import annotations
 
 import pytest

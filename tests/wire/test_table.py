@@ -1,3 +1,5 @@
+"""Field tables: as RabbitMQ and pamqp read and write them, and with limits."""
+
 from __future__ import annotations
 
 import struct

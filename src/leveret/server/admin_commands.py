@@ -10,8 +10,9 @@ import asyncio
 import base64
 import binascii
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from leveret import build
 from leveret._version import VERSION
@@ -24,7 +25,8 @@ from leveret.errors import CommandInvalid, ContentTooLarge, NotFound
 from leveret.message import ACCEPTED, RELEASED, Message
 from leveret.protocol.amqp091.channel import AmqpChannel
 from leveret.protocol.amqp091.connection import STATES, Connection
-from leveret.server.admin import Args, Command
+from leveret.server import admin_socket
+from leveret.server.admin import AdminServer, Args, Command
 from leveret.server.admin_message import (
     client_name,
     make_message,
@@ -34,6 +36,9 @@ from leveret.server.admin_message import (
     raw_route,
 )
 
+if TYPE_CHECKING:
+    from leveret.server.server import Server
+
 YIELD_EVERY: Final = 256  # rows between two looks at the loop
 T = TypeVar("T")
 
@@ -41,8 +46,11 @@ T = TypeVar("T")
 class Connected(Protocol):
     """A connection as the server keeps it. name: both ends' addresses, `127.0.0.1:40000 -> 127.0.0.1:5672`."""
 
-    name: str
-    connection: Connection
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def connection(self) -> Connection: ...
 
 
 class Commands:
@@ -353,3 +361,27 @@ def number(args: Args, name: str, low: int, high: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise CommandInvalid(f"{name} is not a whole number from {low} to {high}")
     return value
+
+
+async def start(server: Server, backup: Callable[[str], Awaitable[object]] | None = None) -> AdminServer:
+    """The admin socket of a started server, in its data directory or, without one, where its port says."""
+    config = server.config
+    if config.memory:
+        path = admin_socket.of_memory_broker(server.address[1])
+    else:
+        path = admin_socket.of_data_dir(config.data_dir)
+    started_s = time.monotonic()
+
+    def facts() -> dict[str, object]:
+        return {
+            "data_dir": "in memory" if config.memory else str(config.data_dir),
+            "amqp": f"{server.address[0]}:{server.address[1]}",
+            "uptime_s": round(time.monotonic() - started_s, 1),
+        }
+
+    commands = Commands(
+        server.broker, server.links.values, facts, server.schedule, config.message_size_max_bytes, backup
+    )
+    admin = AdminServer(path, commands.table())
+    await admin.start()
+    return admin
