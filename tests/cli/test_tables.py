@@ -25,7 +25,8 @@ def test_names_from_clients_cannot_move_the_cursor() -> None:
 
 
 def test_cells() -> None:
-    assert [tables.cell(value) for value in (None, {}, [], {"a": 1}, 0, False)] == [
+    values: list[object] = [None, {}, [], {"a": 1}, 0, False]
+    assert [tables.cell(value) for value in values] == [
         "",
         "",
         "",
