@@ -152,7 +152,7 @@ def run_until(channel: Any, done: Any, what: str, deadline_s: float = DEADLINE_S
 
 def settle(channel: Any) -> None:
     """A round trip on `channel`: whatever the broker sent before its answer has been processed after it."""
-    channel.basic_qos(prefetch_count=0)
+    channel.exchange_declare("amq.direct", passive=True)
     channel.connection.process_data_events(0)
 
 
