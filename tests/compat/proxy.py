@@ -63,6 +63,8 @@ class Proxy:
                 client.close()
                 continue
             broker = socket.create_connection((self._target.host, self._target.port))
+            for end in (client, broker):
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
                 self._pairs.append((client, broker))
             for source, sink in ((client, broker), (broker, client)):
