@@ -39,6 +39,9 @@ class Node:
     def is_leaf(self) -> bool:
         return self.words is None and self.star is None and self.hash is None
 
+    def is_empty(self) -> bool:
+        return self.here is None and self.is_leaf()
+
     def child(self, word: str) -> Node | None:
         if word == "*":
             return self.star
@@ -113,7 +116,7 @@ class TopicMatcher(Matcher):
         if here:
             return
         node.here = None
-        while node.here is None and node.is_leaf():
+        while node.is_empty():
             parent = node.parent
             if parent is None:
                 return
