@@ -14,6 +14,7 @@ class LeveretError(Exception):
 
     code = 541
     name = "INTERNAL_ERROR"
+    method = 0  # the method that failed, in protocols that name it: class << 16 | method
 
     def __init__(self, text: str) -> None:
         super().__init__(text)

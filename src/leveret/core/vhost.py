@@ -13,11 +13,11 @@ from mypy_extensions import i64
 
 from leveret import limits
 from leveret.core.consumer import Consumer
-from leveret.core.destination import Destination, QueueBase
+from leveret.core.destination import Destination, QueueBase, QueueFactory
 from leveret.core.queue import Getter, Queue
-from leveret.core.topology import QueueFactory, Topology
+from leveret.core.topology import Topology
 from leveret.core.turn import Turn
-from leveret.errors import AccessRefused, BrokerError, NotFound, NotSupported, ResourceLocked
+from leveret.errors import AccessRefused, BrokerError, NotSupported
 from leveret.journal import Journal, Pager
 from leveret.message import Message
 from leveret.seams import TopologyJournal
@@ -79,6 +79,9 @@ class Queues(QueueFactory):
         queue.attach(self.turn, self.journal, self.pager)
         self.lanes[qid] = queue
         return queue
+
+    def queue_gone(self, queue: QueueBase) -> None:
+        self.lanes.pop(int(queue.qid), None)
 
 
 class VHost:
@@ -200,10 +203,7 @@ class VHost:
         return queue
 
     def delete_queue(self, name: str, if_unused: bool, if_empty: bool, owner: object) -> int:
-        queue = self.topology.queues.get(name)
         n = self.topology.delete_queue(name, if_unused, if_empty, owner)
-        if queue is not None:
-            self.broker.lanes.pop(queue.qid, None)
         self._changed()
         return n
 
@@ -244,12 +244,15 @@ class VHost:
         queue.remove_consumer(consumer)
         if queue.auto_delete and queue.consumer_count() == 0 and not queue.gone:
             self.topology.consumer_gone(queue)
-            if queue.gone:
-                self.broker.lanes.pop(queue.qid, None)
             self._changed()
 
     def get(self, queue: Queue, getter: Getter) -> None:
         queue.get(getter)
+
+    def recovered(self) -> None:
+        """Everything durable is back: let go of what was only kept by what is not."""
+        self.topology.recovered()
+        self._changed()
 
     def owner_gone(self, owner: object) -> None:
         """A connection ended: its exclusive queues go with it."""
@@ -265,5 +268,3 @@ def as_queues(found: list[Destination]) -> list[Queue]:
         queues.append(d)
     return queues
 
-
-__all__ = ["NotFound", "ResourceLocked", "Route", "VHost", "vhost_prefix"]

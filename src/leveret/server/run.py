@@ -25,6 +25,8 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 def run(config: Config) -> int:
     """Serve until SIGTERM or SIGINT. Returns 0, or raises what ended it (LeveretError, OSError)."""
+    logs.set_up(config.log_format, config.log_level)
+    logs.banner(data_dir="(memory)" if config.memory else str(config.data_dir))
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(serve(config))
 
@@ -39,11 +41,10 @@ async def serve(config: Config) -> int:
         loop.add_signal_handler(number, wanted.set)
     notify.notify("READY=1")
     logs.ready({"amqp": f"{server.address[0]}:{server.address[1]}"})
-    stop = asyncio.ensure_future(wanted.wait())
     assert server.fatal is not None
-    await asyncio.wait({stop, server.fatal}, return_when=asyncio.FIRST_COMPLETED)
+    server.fatal.add_done_callback(lambda _: wanted.set())
+    await wanted.wait()
     failed = server.fatal.done()
-    stop.cancel()
     notify.notify("STOPPING=1")
     await server.stop()
     log.info("stopped")

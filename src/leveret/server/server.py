@@ -7,6 +7,7 @@ publishers are not read from; it decides nothing about messages.
 from __future__ import annotations
 
 import asyncio
+import base64
 import errno
 import gc
 import platform
@@ -70,7 +71,8 @@ class Server:
             broker.add_vhost(name)
         broker.access.remote_guest = self.config.allow_remote_guest
         for user in self.config.users.values():
-            broker.access.add(User(user.name, user.password, user.password_hash, tuple(user.tags)))
+            hashed = None if user.password_hash is None else base64.b64decode(user.password_hash)
+            broker.access.add(User(user.name, user.password, hashed, tuple(user.tags)))
         self.core_turn = broker.turn
         self.journal = self.storage.log_journal
         self.pager = self.storage.file_pager

@@ -104,6 +104,8 @@ class Storage:
         broker = Broker(journal, self.file_pager)
         self.source.broker = broker
         recovery = replay(found, BrokerRestorer(broker))
+        for vhost in broker.vhosts.values():
+            vhost.recovered()
         finish(journal, self.file_pager, broker.knows_page)
         self.log_journal = journal
         self.next_seq = found.next_seq

@@ -21,6 +21,7 @@ from leveret.core.session import Session
 from leveret.core.turn import Waiter
 from leveret.errors import (
     MalformedFrame,
+    NotFound,
     PeerError,
     PreconditionFailed,
     ResourceError,
@@ -31,7 +32,7 @@ from leveret.protocol.amqp091 import methods
 from leveret.protocol.amqp091.confirms import Confirms
 from leveret.protocol.amqp091.tx import Transaction
 from leveret.wire import methods as wire
-from leveret.wire.properties import Properties, decode_properties, delivery_mode_at
+from leveret.wire.properties import Properties, check_properties, decode_properties, delivery_mode_at
 
 if TYPE_CHECKING:
     from leveret.core.vhost import Route
@@ -173,6 +174,7 @@ class AmqpChannel(Session):
         assert content is not None and route is not None
         header = content[0]
         self._content_done()
+        check_properties(header, 19, i64(len(header)) - 1)
         flags: i64 = i64(read_i16_be(header, 19)) & 0xFFFF
         persistent = flags != 0 and delivery_mode_at(header, 19, flags, i64(len(header)) - 1) == 2
         m = Message(b"".join(content), route.raw, self.content_size, persistent, AMQP091)
@@ -315,12 +317,14 @@ class AmqpChannel(Session):
 
     # ---- the end
 
-    def fail(self, error: PeerError, method: i64 = 0) -> None:
+    def fail(self, error: PeerError) -> None:
         """A channel error: tell the peer, let go of everything, and wait for its close-ok."""
         if self.closing or self.gone:
             return
         peer = self.peer
-        wire.channel_close(peer.out, self.number, error.code, error.reply_text, int(method) >> 16, int(method) & 0xFFFF)
+        wire.channel_close(
+            peer.out, self.number, error.code, error.reply_text, error.method >> 16, error.method & 0xFFFF
+        )
         peer.touch()
         self.end()
         self.closing = True
@@ -358,9 +362,7 @@ class AmqpChannel(Session):
         if name:
             return name
         if not self.last_queue:
-            from leveret.errors import NotFound
-
-            raise NotFound(f"no previously declared queue in vhost '{self.peer.connection.vhost_name}'")
+            raise NotFound("no previously declared queue")
         return self.last_queue
 
     def find_consumer(self, tag: str) -> Consumer | None:

@@ -158,7 +158,11 @@ class Connection:
             elif method == wire.CONNECTION_CLOSE_OK:
                 self._shut()
             return
-        self.method(method, r)
+        try:
+            self.method(method, r)
+        except PeerError as error:
+            error.method = int(method)
+            raise
 
     def method(self, method: i64, r: Reader) -> None:
         state = self.state
@@ -359,7 +363,9 @@ class Connection:
             if self.capabilities.get("authentication_failure_close") is not True:
                 self._shut()
                 return
-        wire.connection_close(self.peer.out, error.code, error.reply_text, 0, 0)
+        wire.connection_close(
+            self.peer.out, error.code, error.reply_text, error.method >> 16, error.method & 0xFFFF
+        )
         self.peer.touch()
         self.state = CLOSING
         if isinstance(error, FrameError) or state != RUNNING:

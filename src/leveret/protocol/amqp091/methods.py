@@ -30,6 +30,7 @@ from leveret.protocol.amqp091.consumer import AmqpConsumer, AmqpGetter
 from leveret.protocol.amqp091.tx import Transaction
 from leveret.wire import methods as wire
 from leveret.wire.buffer import Reader
+from leveret.wire.signatures import check_method
 from leveret.wire.table import read_table
 
 if TYPE_CHECKING:
@@ -44,12 +45,14 @@ def dispatch(channel: AmqpChannel, method: i64, frame: bytes) -> None:
     if handler is None:
         refuse(method)
         return
+    check_method(frame, 11, i64(len(frame)) - 1, method)
     try:
         handler(channel, Reader(frame, 11, len(frame) - 1))
     except PeerError as error:
+        error.method = int(method)
         if error.hard:
             raise
-        channel.fail(error, method)
+        channel.fail(error)
 
 
 def refuse(method: i64) -> None:
@@ -273,9 +276,6 @@ def basic_consume(channel: AmqpChannel, r: Reader) -> None:
     consumer = AmqpConsumer(channel, queue, tag, bits & 2 != 0, channel.default_prefetch)
     consumer.exclusive = bits & 4 != 0
     consumer.arguments = args
-    priority = args.get("x-priority")
-    if priority is not None and not isinstance(priority, int):
-        raise PreconditionFailed(f"invalid arg 'x-priority' for consumer of queue '{name}' in vhost '{vhost.name}'")
     vhost.consume(queue, consumer)
     channel.consumers[tag] = consumer
     if bits & 8 == 0:
@@ -301,9 +301,6 @@ def basic_cancel_ok(channel: AmqpChannel, r: Reader) -> None:
 def basic_publish(channel: AmqpChannel, r: Reader) -> None:
     r.short()
     raw = r.rest()
-    r.shortstr()
-    r.shortstr()
-    r.octet()
     route = channel.peer.routes.get(raw)
     if route is None:
         route = channel.peer.connection.resolve(raw)

@@ -16,7 +16,7 @@ from leveret.core.turn import Outlet, Turn
 from leveret.errors import FrameError, LeveretError, PeerError
 from leveret.limits import FRAME_MAX_BEFORE_TUNE_BYTES, OUTPUT_HIGH_BYTES
 from leveret.message import AMQP091, Message
-from leveret.wire.properties import delivery_mode_at
+from leveret.wire.properties import check_properties, delivery_mode_at
 
 if TYPE_CHECKING:
     from leveret.core.vhost import Route, VHost
@@ -249,6 +249,7 @@ class AmqpPeer(Outlet):
         if flags == HAS_DELIVERY_MODE and head == 15:
             persistent = i64(data[end + 21]) == 2
         elif flags != 0 or head != 14:
+            check_properties(data, end + 19, end + 7 + head)
             persistent = delivery_mode_at(data, end + 19, flags, end + 7 + head) == 2
         m = Message(data[end:stop], route.raw, body, persistent, AMQP091)
         if route.simple and flags & HAS_USER_ID == 0:
