@@ -93,6 +93,8 @@ class Rig:
         self.broker = Broker(self.journal, self.pager)
         self.source.broker = self.broker
         self.recovery = replay(found, BrokerRestorer(self.broker))
+        for vhost in self.broker.vhosts.values():
+            vhost.recovered()
         finish(self.journal, self.pager, self.broker.knows_page)
         self.vhost = self.broker.add_vhost("/")
         self.routes: dict[str, Route] = {}

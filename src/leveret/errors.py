@@ -119,7 +119,9 @@ class DirectoryLocked(BrokerError):
 
 
 class StoreError(BrokerError):
-    """A file operation of the store failed. Carries where."""
+    """A file operation of the store failed. Carries where. `full`: for lack of space."""
+
+    full = False
 
     def __init__(self, text: str, path: str = "", offset_bytes: int = -1) -> None:
         where = f" ({path}" + (f" at byte {offset_bytes}" if offset_bytes >= 0 else "") + ")" if path else ""

@@ -25,8 +25,6 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 def run(config: Config) -> int:
     """Serve until SIGTERM or SIGINT. Returns 0, or raises what ended it (LeveretError, OSError)."""
-    logs.set_up(config.log_format, config.log_level)
-    logs.banner(data_dir="(memory)" if config.memory else str(config.data_dir))
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(serve(config))
 

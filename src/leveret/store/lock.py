@@ -1,6 +1,40 @@
+"""One broker a directory: an exclusive lock on a file in it, which names who holds it."""
+
 from __future__ import annotations
+
+import fcntl
+import os
+import time
 from pathlib import Path
+
+from leveret.errors import DirectoryLocked, StoreError
+
+
 class DirectoryLock:
-    def __init__(self, p: Path) -> None: pass
-    def acquire(self) -> None: pass
-    def release(self) -> None: pass
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "lock"
+        self.handle = -1
+
+    def acquire(self) -> None:
+        """Raises DirectoryLocked, naming the process that has it. The system lets go of it when we end, however."""
+        try:
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreError(f"cannot open the lock: {error.strerror}", str(self.path)) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(handle, 200).decode("utf-8", "replace").strip() or "another process"
+            os.close(handle)
+            raise DirectoryLocked(
+                f"{self.path.parent} is in use by {holder}; stop that broker or choose another directory with --data"
+            ) from error
+        os.ftruncate(handle, 0)
+        started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime())
+        os.pwrite(handle, f"process {os.getpid()}, started {started}\n".encode(), 0)
+        self.handle = handle
+
+    def release(self) -> None:
+        if self.handle >= 0:
+            os.close(self.handle)
+            self.handle = -1

@@ -1,10 +1,55 @@
+"""The seams of the store with nothing on disk, for tests."""
+
 from __future__ import annotations
-from leveret.seams import Pages
+
+from leveret.errors import StoreError
+from leveret.seams import Log, Pages
+
+
+class MemoryLog(Log):
+    def __init__(self) -> None:
+        self.blocks: dict[int, list[tuple[int, int, bytes]]] = {}
+
+    def append(self, segment: int, seq: int, flags: int, parts: list[bytes]) -> None:
+        self.blocks.setdefault(segment, []).append((seq, flags, b"".join(parts)))
+
+    def segments(self) -> list[int]:
+        return sorted(self.blocks)
+
+    def read(self, segment: int) -> list[tuple[int, int, bytes]]:
+        return list(self.blocks[segment])
+
+    def trim(self, keep_from: int) -> None:
+        for segment in self.segments():
+            if segment < keep_from:
+                del self.blocks[segment]
+
+    def prepare(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+
 class MemoryPages(Pages):
-    def __init__(self) -> None: self.d: dict[tuple[int,int], bytes] = {}
-    def put(self, queue: int, base: int, parts: list[bytes], sync: bool) -> None: self.d[(queue, base)] = b"".join(parts)
-    def get(self, queue: int, base: int) -> bytes: return self.d[(queue, base)]
-    def delete(self, queue: int, base: int) -> None: self.d.pop((queue, base), None)
+    def __init__(self) -> None:
+        self.files: dict[tuple[int, int], bytes] = {}
+
+    def put(self, queue: int, base: int, parts: list[bytes], sync: bool) -> None:
+        self.files[(queue, base)] = b"".join(parts)
+
+    def get(self, queue: int, base: int) -> bytes:
+        content = self.files.get((queue, base))
+        if content is None:
+            raise StoreError(f"there is no page {base} of lane {queue}")
+        return content
+
+    def delete(self, queue: int, base: int) -> None:
+        self.files.pop((queue, base), None)
+
     def delete_queue(self, queue: int) -> None:
-        for k in [k for k in self.d if k[0]==queue]: del self.d[k]
-    def list(self) -> list[tuple[int,int]]: return sorted(self.d)
+        for key in [k for k in self.files if k[0] == queue]:
+            del self.files[key]
+
+    def list(self) -> list[tuple[int, int]]:
+        return sorted(self.files)
