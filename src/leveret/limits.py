@@ -30,7 +30,7 @@ HELD_FRAMES_BYTES: Final = 1_048_576  # frames kept for a channel that waits for
 # queues
 PAGE_SLOTS: Final = 4_096
 PAGE_BYTES: Final = 1_048_576
-PAGES_IN_MEMORY_BYTES: Final = 33_554_432
+PAGES_IN_MEMORY_BYTES: Final = 16_777_216
 READ_AHEAD_PAGES: Final = 4
 ROUTES_CACHED: Final = 16_384
 

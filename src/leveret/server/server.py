@@ -168,6 +168,9 @@ class Server:
             log.exception("bug", extra=logs.fields(where="turn"))
         self.commit()
         turn.flush()
+        pager = self.pager
+        if pager is not None and pager.pending_bytes > pager.limit_bytes // 2:
+            self.press()
         if turn.dirty:
             self.schedule()
 
