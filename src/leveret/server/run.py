@@ -9,7 +9,7 @@ import sys
 from leveret import logs
 from leveret.config import Config
 from leveret.errors import StoreError
-from leveret.server import notify
+from leveret.server import admin_commands, notify
 from leveret.server.server import Server
 
 log = logs.get("server")
@@ -34,6 +34,7 @@ async def serve(config: Config) -> int:
     server = Server(config)
     server.open()
     await server.start()
+    admin = await admin_commands.start(server)
     wanted = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, wanted.set)
@@ -44,6 +45,7 @@ async def serve(config: Config) -> int:
     await wanted.wait()
     failed = server.fatal.done()
     notify.notify("STOPPING=1")
+    await admin.close()
     await server.stop()
     log.info("stopped")
     if failed:
