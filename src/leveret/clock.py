@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from mypy_extensions import i64, mypyc_attr
+from leveret.native import i64, mypyc_attr
 
 NEVER: Final[i64] = 1 << 62
 

@@ -10,10 +10,9 @@ is the watermark: every block up to it is on disk. Position 0 waits for nothing.
 
 from __future__ import annotations
 
-from mypy_extensions import i64
-
 from leveret.limits import PAGE_BYTES, PAGE_SLOTS
 from leveret.message import Message
+from leveret.native import i64
 from leveret.ranges import Ranges
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from mypy_extensions import i64, mypyc_attr
+from leveret.native import i64, mypyc_attr
 
 AMQP091: Final = 1  # data: content header frame and body frames, as received (AMQP 0-9-1, 4.2.6)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mypy_extensions import i64
+from leveret.native import i64
 
 
 class Ranges:

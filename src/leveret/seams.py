@@ -5,7 +5,7 @@ Each is a base class of few verbs; whoever implements it derives from it. Nothin
 
 from __future__ import annotations
 
-from mypy_extensions import i64, mypyc_attr
+from leveret.native import i64, mypyc_attr
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mypy_extensions import i64
-
 from leveret.core.consumer import Consumer
 from leveret.core.lane import Lane
 from leveret.core.queue import Getter, Queue
 from leveret.core.session import Session
 from leveret.core.turn import Waiter
 from leveret.message import Message
+from leveret.native import i64
 
 
 class Durable(Waiter):

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mypy_extensions import i64
-
 from leveret.message import Message
+from leveret.native import i64
 
 if TYPE_CHECKING:
     from leveret.core.lane import Lane

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from mypy_extensions import i64, mypyc_attr
-
 from leveret.errors import NotFound
+from leveret.native import i64, mypyc_attr
 
 Table = dict[str, object]
 NO_ARGUMENTS: Final[Table] = {}  # shared by all that have none; never changed

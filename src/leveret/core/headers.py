@@ -16,11 +16,10 @@ from __future__ import annotations
 
 from typing import Final, final
 
-from mypy_extensions import i64
-
 from leveret.core.destination import Binding, Destination, Matched, Matcher, Table, fewer, more
 from leveret.core.values import freeze, freeze_header, shown, type_name
 from leveret.errors import PreconditionFailed
+from leveret.native import i64
 
 X_MATCH: Final = "x-match"
 MODES: Final = frozenset(("all", "any", "all-with-x", "any-with-x"))

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from mypy_extensions import i64
-
 from leveret.core.consumer import Consumer
 from leveret.core.page import AGAIN, COLD, GONE, HOT, LOADING, OUT, STORING, Page
 from leveret.errors import Bug
 from leveret.journal import Journal, Pager, PageTask
 from leveret.limits import DELIVERED_MARK_STEP, READ_AHEAD_PAGES
 from leveret.message import Message
+from leveret.native import i64
 
 AHEAD: Final[i64] = READ_AHEAD_PAGES
 STEP_MAX: Final[i64] = DELIVERED_MARK_STEP

@@ -21,11 +21,11 @@ from librt.strings import (
     write_i32_be,
     write_i64_be,
 )
-from mypy_extensions import i16, i32, i64
 
 from leveret.errors import Damaged
 from leveret.journal import Held
 from leveret.message import Message
+from leveret.native import i16, i32, i64
 
 # States of a slot. A slot beyond the touched ones is READY.
 READY: Final[i64] = 0

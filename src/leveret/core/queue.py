@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from mypy_extensions import i64
-
 from leveret.core.consumer import Consumer
 from leveret.core.destination import QueueBase
 from leveret.core.lane import Lane, LaneOwner
 from leveret.core.turn import Turn, Waiter
 from leveret.journal import Journal, Pager
+from leveret.native import i64
 
 PUMP: Final[i64] = 4_096  # deliveries of one queue in one turn, at most
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from mypy_extensions import i64
-
 from leveret.core.broker import Broker
 from leveret.core.lane import Lane
 from leveret.core.page import GONE, Page, page_of_entry
@@ -11,6 +9,7 @@ from leveret.core.vhost import vhost_prefix
 from leveret.errors import Damaged
 from leveret.journal import Restorer, StateSink, StateSource
 from leveret.message import Message
+from leveret.native import i64
 from leveret.ranges import Ranges
 
 

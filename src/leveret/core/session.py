@@ -7,11 +7,10 @@ business.
 
 from __future__ import annotations
 
-from mypy_extensions import i64
-
 from leveret.core.consumer import Consumer
 from leveret.core.lane import Lane
 from leveret.message import ACCEPTED, REJECTED
+from leveret.native import i64
 
 
 class Run:

@@ -14,10 +14,9 @@ from __future__ import annotations
 
 from typing import Final, final
 
-from mypy_extensions import i64
-
 from leveret.core.destination import Binding, Destination, Matched, Matcher, Table, fewer, more
 from leveret.errors import PreconditionFailed
+from leveret.native import i64
 
 HASHES_MAX: Final = 2  # in one binding key (RabbitMQ 4.3, rabbit_exchange_type_topic)
 

@@ -15,8 +15,6 @@ import base64
 import secrets
 from typing import Final, final
 
-from mypy_extensions import i64
-
 from leveret.core import topology_ops as ops
 from leveret.core.arguments import QUORUM, check_equivalent, check_queue, queue_type_of
 from leveret.core.destination import (
@@ -35,6 +33,7 @@ from leveret.core.routing import route, route_needs_headers
 from leveret.core.values import check_equal, check_equal_argument, table_bytes, type_name
 from leveret.errors import AccessRefused, Bug, PreconditionFailed, ResourceLocked
 from leveret.limits import SHORT_STRING_BYTES
+from leveret.native import i64
 from leveret.seams import TopologyJournal
 
 ALTERNATE: Final = "alternate-exchange"

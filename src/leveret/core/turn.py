@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mypy_extensions import i64
-
 from leveret.journal import Journal
+from leveret.native import i64
 
 if TYPE_CHECKING:
     from leveret.core.queue import Queue

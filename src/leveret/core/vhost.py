@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mypy_extensions import i64
-
 from leveret import limits
 from leveret.core.consumer import Consumer
 from leveret.core.destination import Destination, QueueBase, QueueFactory
@@ -20,6 +18,7 @@ from leveret.core.turn import Turn
 from leveret.errors import AccessRefused, BrokerError, NotSupported
 from leveret.journal import Journal, Pager
 from leveret.message import Message
+from leveret.native import i64
 from leveret.seams import TopologyJournal
 
 if TYPE_CHECKING:

@@ -10,9 +10,8 @@ import errno
 import os
 from typing import Final
 
-from mypy_extensions import mypyc_attr
-
 from leveret.errors import StoreError
+from leveret.native import mypyc_attr
 
 IOV_MAX: Final = 1_000  # parts of one write; the system's limit is 1,024
 DSYNC: Final = getattr(os, "RWF_DSYNC", 0)

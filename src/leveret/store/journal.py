@@ -13,11 +13,11 @@ from __future__ import annotations
 from typing import Final
 
 from librt.strings import BytesWriter, write_i16_be, write_i32_be, write_i64_be
-from mypy_extensions import i16, i32, i64, u8
 
 from leveret.journal import CleanJournal, Held, StateSink, StateSource
 from leveret.limits import BLOCK_BYTES, LOG_SEGMENTS
 from leveret.message import Message
+from leveret.native import i16, i32, i64, u8
 from leveret.store.records import (
     BEGIN,
     CLEAN,

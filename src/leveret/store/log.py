@@ -36,9 +36,8 @@ import threading
 import zlib
 from typing import Final
 
-from mypy_extensions import i64
-
 from leveret.errors import Damaged, StoreError
+from leveret.native import i64
 from leveret.seams import Log
 from leveret.store.disk import Disk
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mypy_extensions import i64
-
 from leveret.errors import Damaged
 from leveret.journal import Journal, Pager, Restorer, StateSource
+from leveret.native import i64
 from leveret.seams import Log
 from leveret.store.journal import LogJournal
 from leveret.store.pager import FilePager

@@ -10,10 +10,9 @@ from collections import deque
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
-from mypy_extensions import i64
-
 from leveret.errors import Damaged, StoreError
 from leveret.journal import Journal, Pager, PageTask
+from leveret.native import i64
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -29,9 +29,9 @@ from __future__ import annotations
 from typing import Final
 
 from librt.strings import read_i32_be
-from mypy_extensions import i64
 
 from leveret.errors import Damaged
+from leveret.native import i64
 
 PUBLISH: Final[i64] = 1
 SETTLE: Final[i64] = 2

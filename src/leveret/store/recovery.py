@@ -8,11 +8,11 @@ in order, and only those. It knows records and lanes as numbers; a `Restorer` (t
 from __future__ import annotations
 
 from librt.strings import read_i16_be, read_i32_be, read_i64_be
-from mypy_extensions import i64
 
 from leveret.errors import Damaged
 from leveret.journal import Restorer
 from leveret.message import Message
+from leveret.native import i64
 from leveret.ranges import Ranges
 from leveret.store.records import (
     BEGIN,

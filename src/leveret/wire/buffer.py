@@ -22,10 +22,10 @@ from librt.strings import (
     write_i32_be,
     write_i64_be,
 )
-from mypy_extensions import i16, i32, i64, u8
 
 from leveret.errors import FrameError, MalformedFrame
 from leveret.limits import SHORT_STRING_BYTES
+from leveret.native import i16, i32, i64, u8
 
 TWO_TO_64: Final = 1 << 64
 

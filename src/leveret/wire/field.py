@@ -26,9 +26,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final, final
 
-from mypy_extensions import i64
-
 from leveret.errors import MalformedFrame
+from leveret.native import i64
 
 ARRAY: Final = 65  # A
 UNSIGNED_BYTE: Final = 66  # B

@@ -13,9 +13,9 @@ from __future__ import annotations
 from typing import Final, final
 
 from librt.strings import BytesWriter, read_i16_be, read_i32_be, write_i16_be
-from mypy_extensions import i16, i64, u8
 
 from leveret.errors import FrameError, MalformedFrame
+from leveret.native import i16, i64, u8
 from leveret.wire.buffer import Reader, put_long, put_longlong, put_short
 
 FRAME_METHOD: Final = 1

@@ -14,8 +14,8 @@ from __future__ import annotations
 from typing import Final
 
 from librt.strings import BytesWriter, write_i32_be
-from mypy_extensions import i32, i64
 
+from leveret.native import i32, i64
 from leveret.wire.buffer import (
     pack_bits,
     patch_long,

@@ -13,9 +13,9 @@ from __future__ import annotations
 from typing import Final, final
 
 from librt.strings import BytesWriter, read_i16_be, read_i32_be
-from mypy_extensions import i64
 
 from leveret.errors import MalformedFrame
+from leveret.native import i64
 from leveret.wire.buffer import Reader, overrun, put_longlong, put_octet, put_short, put_shortstr
 from leveret.wire.table import check_table, put_table, read_table
 

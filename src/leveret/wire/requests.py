@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from librt.strings import BytesWriter
-from mypy_extensions import i64
 
+from leveret.native import i64
 from leveret.wire import methods
 from leveret.wire.buffer import pack_bits, put_long, put_longstr, put_octet, put_short, put_shortstr
 from leveret.wire.methods import close_method, empty_method, open_method

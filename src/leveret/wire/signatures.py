@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from typing import Final, final
 
-from mypy_extensions import i64
-
 from leveret.errors import CommandInvalid, FrameError, MalformedFrame
+from leveret.native import i64
 from leveret.wire import methods
 from leveret.wire.buffer import Reader
 from leveret.wire.methods import carries_content, method_name

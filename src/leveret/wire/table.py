@@ -27,10 +27,10 @@ from librt.strings import (
     write_i32_be,
     write_i64_be,
 )
-from mypy_extensions import i16, i32, i64, u8
 
 from leveret.errors import MalformedFrame
 from leveret.limits import TABLE_DEPTH, TABLE_SIZE_BYTES
+from leveret.native import i16, i32, i64, u8
 from leveret.wire.buffer import (
     Reader,
     overrun,

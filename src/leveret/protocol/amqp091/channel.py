@@ -12,11 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from librt.strings import read_i16_be, read_i32_be, read_i64_be
-from mypy_extensions import i64
 
 from leveret import limits
 from leveret.core.consumer import Consumer
-from leveret.core.queue import Queue
 from leveret.core.session import Session
 from leveret.core.turn import Waiter
 from leveret.errors import (
@@ -24,10 +22,10 @@ from leveret.errors import (
     NotFound,
     PeerError,
     PreconditionFailed,
-    ResourceError,
     UnexpectedFrame,
 )
 from leveret.message import ACCEPTED, AMQP091, REJECTED, RELEASED, Message
+from leveret.native import i64
 from leveret.protocol.amqp091 import methods
 from leveret.protocol.amqp091.confirms import Confirms
 from leveret.protocol.amqp091.tx import Transaction

@@ -10,11 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from librt.strings import BytesWriter, write_i16_be, write_i32_be, write_i64_be
-from mypy_extensions import i16, i64
 
 from leveret.core.turn import Waiter
+from leveret.native import i16, i64
 from leveret.wire.methods import BASIC_ACK, BASIC_NACK
-
 
 if TYPE_CHECKING:
     from leveret.protocol.amqp091.peer import AmqpPeer

@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from librt.strings import BytesWriter, read_i32_be
-from mypy_extensions import i64
 
 from leveret import limits
 from leveret.core.access import User
@@ -29,6 +28,7 @@ from leveret.errors import (
     ResourceError,
     UnexpectedFrame,
 )
+from leveret.native import i64
 from leveret.protocol.amqp091.channel import AmqpChannel
 from leveret.protocol.amqp091.peer import AmqpPeer, Link, frame_text
 from leveret.wire import methods as wire

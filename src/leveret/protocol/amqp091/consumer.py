@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from librt.strings import BytesWriter, read_i32_be, write_i16_be, write_i32_be, write_i64_be
-from mypy_extensions import i16, i32, i64, u8
 
 from leveret.core.consumer import Consumer
 from leveret.core.lane import Lane
 from leveret.core.queue import Getter, Queue
 from leveret.message import AMQP091, Message
+from leveret.native import i16, i32, i64, u8
 
 if TYPE_CHECKING:
     from leveret.protocol.amqp091.channel import AmqpChannel

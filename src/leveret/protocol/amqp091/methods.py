@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from librt.strings import BytesWriter
-from mypy_extensions import i64
 
 from leveret.core.vhost import VHost
 from leveret.errors import (
@@ -25,6 +24,7 @@ from leveret.errors import (
     PreconditionFailed,
 )
 from leveret.message import REJECTED, RELEASED
+from leveret.native import i64
 from leveret.protocol.amqp091.confirms import Confirms
 from leveret.protocol.amqp091.consumer import AmqpConsumer, AmqpGetter
 from leveret.protocol.amqp091.tx import Transaction

@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from librt.strings import BytesWriter, read_i16_be, read_i32_be, read_i64_be
-from mypy_extensions import i64, mypyc_attr
 
 from leveret.core.turn import Outlet, Turn
 from leveret.errors import FrameError, LeveretError, PeerError
 from leveret.limits import FRAME_MAX_BEFORE_TUNE_BYTES, OUTPUT_HIGH_BYTES
 from leveret.message import AMQP091, Message
+from leveret.native import i64, mypyc_attr
 from leveret.wire.properties import check_properties, delivery_mode_at
 
 if TYPE_CHECKING:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mypy_extensions import i64
-
 from leveret.core.session import Run
 from leveret.message import Message
+from leveret.native import i64
 
 if TYPE_CHECKING:
     from leveret.core.vhost import Route
