@@ -2,10 +2,12 @@
 
 `Disk` says what an operation promises; `RealDisk` does it. Tests put a disk between that loses power or fails. Names
 are made by the store from numbers: none comes from the wire. Every failure is a StoreError that names the file.
+Python itself tries an interrupted call again (PEP 475), so EINTR is not seen here.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from typing import Final
@@ -14,7 +16,8 @@ from leveret.errors import StoreError
 from leveret.native import mypyc_attr
 
 IOV_MAX: Final = 1_000  # parts of one write; the system's limit is 1,024
-DSYNC: Final = getattr(os, "RWF_DSYNC", 0)
+DSYNC: Final[int] = getattr(os, "RWF_DSYNC", 0)
+NO_DSYNC: Final = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)  # from file systems and kernels that lack it
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -24,18 +27,19 @@ class Disk:
         raise NotImplementedError
 
     def names(self, name: str) -> list[str]:
-        """Names in a directory; none if it is not there."""
+        """Names in a directory ("": the root), sorted; none if it is not there."""
         raise NotImplementedError
 
     def create(self, name: str) -> int:
-        """Open a file for writing, made if it is not there. Returns a handle."""
+        """Open a file for writing, made empty if it is not there. Returns a handle."""
         raise NotImplementedError
 
     def write(self, handle: int, offset: int, parts: list[bytes], sync: bool) -> None:
-        """Write all of it. With `sync` it is on disk on return."""
+        """Write all of it. With `sync` these bytes are on disk on return (others of the file need not be)."""
         raise NotImplementedError
 
     def sync(self, handle: int) -> None:
+        """All that was written to the file is on disk on return."""
         raise NotImplementedError
 
     def close(self, handle: int) -> None:
@@ -45,7 +49,15 @@ class Disk:
         """A whole file."""
         raise NotImplementedError
 
+    def read_at(self, name: str, offset: int, length: int) -> bytes:
+        """A part of a file; less of it where the file ends."""
+        raise NotImplementedError
+
+    def size(self, name: str) -> int:
+        raise NotImplementedError
+
     def rename(self, old: str, new: str) -> None:
+        """Whole at any moment: `new` is the old file or the new one."""
         raise NotImplementedError
 
     def remove(self, name: str) -> None:
@@ -64,13 +76,14 @@ class Disk:
 class RealDisk(Disk):
     def __init__(self, root: str) -> None:
         self.root = root
+        self.dsync = DSYNC
         self.opened: dict[int, str] = {}
 
     def path(self, name: str) -> str:
         return os.path.join(self.root, name)
 
-    def failed(self, what: str, name: str, error: OSError) -> StoreError:
-        failure = StoreError(f"cannot {what}: {error.strerror}", self.path(name))
+    def failed(self, what: str, name: str, error: OSError, offset: int = -1) -> StoreError:
+        failure = StoreError(f"cannot {what}: {error.strerror}", self.path(name), offset)
         failure.full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         return failure
 
@@ -97,29 +110,37 @@ class RealDisk(Disk):
         return handle
 
     def write(self, handle: int, offset: int, parts: list[bytes], sync: bool) -> None:
+        if len(parts) > IOV_MAX:
+            parts = [b"".join(parts)]  # one call, so that one sync covers it
+        want = 0
+        for part in parts:
+            want += len(part)
         try:
-            if len(parts) > IOV_MAX:
-                parts = [b"".join(parts)]
-            want = 0
-            for part in parts:
-                want += len(part)
-            if DSYNC:
-                done = os.pwritev(handle, parts, offset, DSYNC if sync else 0)
-            else:
-                done = os.pwritev(handle, parts, offset)
-            if done < want:
+            done = self._pwritev(handle, offset, parts, sync)
+            if done < want:  # interrupted by a signal, or more than one call takes: the rest, plainly
                 whole = b"".join(parts)
                 while done < want:
-                    n = os.pwrite(handle, whole[done:], offset + done)
+                    n = os.pwrite(handle, memoryview(whole)[done:], offset + done)
                     if n <= 0:
                         raise OSError(errno.EIO, "nothing was written")
                     done += n
                 if sync:
                     os.fdatasync(handle)
-            elif sync and not DSYNC:
-                os.fdatasync(handle)
         except OSError as error:
-            raise self.failed(f"write {want} bytes at {offset}", self.opened.get(handle, "?"), error) from error
+            raise self.failed(f"write {want} bytes", self.opened.get(handle, "?"), error, offset) from error
+
+    def _pwritev(self, handle: int, offset: int, parts: list[bytes], sync: bool) -> int:
+        if sync and self.dsync:
+            try:
+                return os.pwritev(handle, parts, offset, self.dsync)
+            except OSError as error:
+                if error.errno not in NO_DSYNC:
+                    raise
+                self.dsync = 0
+        done = os.pwritev(handle, parts, offset)
+        if sync:
+            os.fdatasync(handle)
+        return done
 
     def sync(self, handle: int) -> None:
         try:
@@ -133,10 +154,23 @@ class RealDisk(Disk):
 
     def read(self, name: str) -> bytes:
         try:
-            with open(self.path(name), "rb") as stream:
-                return stream.read()
+            with open(self.path(name), "rb", 0) as stream:
+                return bytes(stream.readall())
         except OSError as error:
             raise self.failed("read", name, error) from error
+
+    def read_at(self, name: str, offset: int, length: int) -> bytes:
+        try:
+            with open(self.path(name), "rb", 0) as stream:
+                return os.pread(stream.fileno(), length, offset)
+        except OSError as error:
+            raise self.failed(f"read {length} bytes", name, error, offset) from error
+
+    def size(self, name: str) -> int:
+        try:
+            return os.stat(self.path(name)).st_size
+        except OSError as error:
+            raise self.failed("look at", name, error) from error
 
     def rename(self, old: str, new: str) -> None:
         try:
@@ -153,10 +187,8 @@ class RealDisk(Disk):
             raise self.failed("remove", name, error) from error
 
     def remove_directory(self, name: str) -> None:
-        try:
+        with contextlib.suppress(OSError):
             os.rmdir(self.path(name))
-        except OSError:
-            pass
 
     def sync_directory(self, name: str) -> None:
         try:

@@ -1,285 +1,290 @@
-"""The log's files: segments of blocks, each block verified, none of them understood.
+"""The log's files: each block on disk when `append` returns, segments made ready beforehand and used again.
 
-    log/<segment id, 16 hex digits>.seg
+    store.json                         the identity; on disk before the first block is
+    log/<segment id, 16 digits>.seg    header verified or damaged: it is synced before the file gets this name
+    log/<number, 8 digits>.spare       zeros, or an old segment; what is in it is never trusted
+    log/<number, 8 digits>.tmp         a spare being made; removed at the next start
 
-A segment begins with a header in a sector of its own; the id is its epoch and is never used again:
+What is inside a segment is in segment.py, how it is read in reader.py. This file knows order: what has to be on disk
+before what. It knows nothing of the payloads.
 
-    0                8         10   12   16              32              40              48             56       60
-    +----------------+---------+----+----+---------------+---------------+---------------+--------------+--------+
-    | "LEVERETL"     | version | 0  | 0  | store id (16) | segment id    | writer id     | size bytes   | crc32  |
-    +----------------+---------+----+----+---------------+---------------+---------------+--------------+--------+
-
-Blocks follow from byte 512 on, each at a multiple of 64:
-
-    0         4         8               16              24              32        36        40
-    +---------+---------+---------------+---------------+---------------+---------+---------+---- - - -
-    | "LVBK"  | length  | block number  | segment id    | writer id     | flags   | crc32   | payload
-    +---------+---------+---------------+---------------+---------------+---------+---------+---- - - -
-
-crc32 is over the header's other fields and the payload. Block numbers go on over segments and restarts without a
-gap; each start begins a segment of its own, with a writer id of its own that nobody outside can know.
-
-Only the last block of the log can be torn: there is one writer, and it syncs a block before it begins the next. So
-where a segment ends (zeros, or a block of another segment that the file was recycled from) nothing valid of this
-segment may follow, and the next segment begins with the very next number; anything else is damage. What cannot be
-told apart is a last block that is torn from one that was damaged later, as long as nothing was written after it; a
-clean stop is itself a last block, so after one every flipped bit is found or is in that block, where it is harmless.
-
-To change the format: raise FORMAT_VERSION, keep reading the old one, and keep a directory of each version in tests.
+Space: segments are filled with zeros (or recycled) before they are needed, so that the log goes on when the disk is
+full. `space_bytes` is the room it has without asking the system for more. Whoever writes the log should stop taking
+new messages (settling may go on) while that is below the rest of a segment plus one spare, and roll only after asking
+what is held in old segments to leave them, since that is what gives spares back. A block that does not fit into its
+segment makes the file grow: slower, not wrong; a file that grew is not used again.
 """
 
 from __future__ import annotations
 
 import os
-import struct
 import threading
 import zlib
 from typing import Final
 
-from leveret.errors import Damaged, StoreError
-from leveret.native import i64
+from leveret.errors import Bug, StoreError
 from leveret.seams import Log
 from leveret.store.disk import Disk
+from leveret.store.reader import DIRECTORY, IDENTITY, LogReader, identity_bytes, number_in, segment_name
+from leveret.store.segment import (
+    ALIGN,
+    FORMAT_VERSION,
+    HEADER_BYTES,
+    SEAL,
+    SEGMENT_DATA_START,
+    block_bytes,
+    block_header,
+    segment_header,
+)
 
-FORMAT_VERSION: Final = 1
-DIRECTORY: Final = "log"
-SEGMENT_MAGIC: Final = b"LEVERETL"
-BLOCK_MAGIC: Final = b"LVBK"
-SEGMENT_HEADER: Final = struct.Struct(">8sHHI16sQQQ")
-BLOCK_HEADER: Final = struct.Struct(">4sIQQQI")  # and the crc32
-CRC: Final = struct.Struct(">I")
-HEADER_BYTES: Final = 40
-START: Final = 512
-ALIGN: Final = 64
 SPARES: Final = 2
-FIRST_FILL_BYTES: Final = 1 << 20
-FILL_BYTES: Final = 1 << 20
-FILL_AHEAD_BYTES: Final = 8 << 20
-
-
-def segment_name(segment: int) -> str:
-    return f"{DIRECTORY}/{segment:016x}.seg"
+FILL_BYTES: Final = 1 << 20  # zeros written at once: about a millisecond in which no block is written
+MAX_FLAGS: Final = SEAL - 1
 
 
 class FileLog(Log):
-    """append, and trim with it, belong to one thread, prepare to another; the rest is for before and after."""
+    """`append` and `trim` belong to one thread, `prepare` to another; the rest is for before and after them.
+
+    Once an operation of `append` or `trim` has failed nothing more is taken: what the kernel did with the pages of a
+    failed sync cannot be known, so trying again could call durable what is not.
+    """
 
     def __init__(self, disk: Disk, segment_bytes: int, writer: int = 0) -> None:
         self.disk = disk
         self.segment_bytes = segment_bytes
         self.writer = writer if writer else int.from_bytes(os.urandom(8), "big")
-        self.store_id = b""
-        self.segment = -1
+        self.segment = -1  # the one being written
         self.handle = -1
         self.at = 0
-        self.filled = 0  # zeros are on disk up to here, in the segment being written
+        self.filled = 0  # the segment's file has bytes on disk up to here
+        self.next_number = -1
         self.guard = threading.Lock()  # between append and prepare
         self.failure = ""
         self.spares: list[str] = []
         self.spare_number = 0
-        self.expected = -1  # while reading: the number of the next block
+        # A killed process may have left changes that only the kernel knows of. What is read from now on must be what
+        # is still there after a power failure.
         disk.make_directory(DIRECTORY)
         disk.sync_directory("")
-        for name in disk.names(DIRECTORY):
-            if name.endswith(".tmp"):
-                disk.remove(f"{DIRECTORY}/{name}")
-            elif name.endswith(".spare"):
-                self.spares.append(f"{DIRECTORY}/{name}")
-                self.spare_number = max(self.spare_number, int(name[:8], 16) + 1)
+        disk.sync_directory(DIRECTORY)
+        self.reader = LogReader(disk)
+        self.newest = max(self.reader.segments(), default=-1)
+        self._find_spares()
+
+    def _find_spares(self) -> None:
+        for name in self.disk.names(DIRECTORY):
+            path = f"{DIRECTORY}/{name}"
+            if number_in(name, ".tmp", 8) >= 0:
+                self.disk.remove(path)
+            number = number_in(name, ".spare", 8)
+            if number < 0:
+                continue
+            self.spare_number = max(self.spare_number, number + 1)
+            if self.disk.size(path) > self.segment_bytes or len(self.spares) >= SPARES:
+                self.disk.remove(path)
+            else:
+                self.spares.append(path)
 
     # ---- writing
 
     def append(self, segment: int, seq: int, flags: int, parts: list[bytes]) -> None:
-        if self.failure:
-            raise StoreError(f"the log failed before and takes nothing more: {self.failure}")
+        """Write one block; on disk on return. seq rises by one each time; a segment is begun by naming it."""
+        if flags & ~MAX_FLAGS or (self.next_number >= 0 and seq != self.next_number):
+            raise Bug(f"block {seq} with flags {flags:x} was to follow block {self.next_number - 1}")
+        self._alive()
         try:
             if segment != self.segment:
-                self._open(segment)
-            length = 0
-            for part in parts:
-                length += len(part)
-            head = BLOCK_HEADER.pack(BLOCK_MAGIC, length, seq, segment, self.writer, flags)
-            crc = zlib.crc32(head)
-            for part in parts:
-                crc = zlib.crc32(part, crc)
-            whole = [head, CRC.pack(crc)]
-            whole.extend(parts)
-            end = self.at + HEADER_BYTES + length
-            padding = -end % ALIGN
-            if padding:
-                whole.append(bytes(padding))
-            with self.guard:
-                self.disk.write(self.handle, self.at, whole, True)
-                self.at = end + padding
+                self._begin(segment, seq)
+            self._write(seq, flags, parts)
         except StoreError as error:
             self.failure = error.text
             raise
+        self.next_number = seq + 1
 
-    def _open(self, segment: int) -> None:
-        """Begin a segment: in a spare file if there is one, header and directory entry on disk before any block."""
-        disk = self.disk
-        name = segment_name(segment)
+    def _alive(self) -> None:
+        if self.failure:
+            raise StoreError(f"the log failed before and takes nothing more: {self.failure}")
+
+    def _write(self, seq: int, flags: int, parts: list[bytes]) -> None:
+        length = 0
+        crc = 0
+        for part in parts:
+            length += len(part)
+            crc = zlib.crc32(part, crc)
+        whole = [block_header(self.segment, self.writer, seq, length, flags, crc)]
+        whole.extend(parts)
+        padding = -(HEADER_BYTES + length) % ALIGN
+        if padding:
+            whole.append(bytes(padding))
         with self.guard:
+            self._alive()  # prepare may have failed on this very file
+            self.disk.write(self.handle, self.at, whole, True)
+            self.at += HEADER_BYTES + length + padding
+            if self.at > self.filled:
+                self.filled = self.at
+
+    def _begin(self, segment: int, first: int) -> None:
+        """Begin a segment, in a spare if there is one. Its header is on disk before it has its name."""
+        disk = self.disk
+        if segment <= self.newest:
+            raise Bug(f"segment {segment} was to be begun after segment {self.newest}")
+        if self.handle < 0 and self.newest >= 0:
+            # What a killed process wrote last was read as valid: now it must be on disk, since numbers go on behind it.
+            self._sync_file(segment_name(self.newest))
+        store_id = self.reader.store_id if self.reader.store_id else os.urandom(16)
+        header = segment_header(segment, self.writer, first, self.segment_bytes, store_id)
+        with self.guard:
+            name = self.spares.pop() if self.spares else ""
+            if not name:
+                name = f"{DIRECTORY}/{self.spare_number:08x}.tmp"
+                self.spare_number += 1
             if self.handle >= 0:
                 disk.close(self.handle)
                 self.handle = -1
-            spare = self.spares.pop() if self.spares else ""
-            self.filled = self.segment_bytes
-            if spare:
-                disk.rename(spare, name)
             self.handle = disk.create(name)
-            if not spare:
-                fill = min(FIRST_FILL_BYTES, self.segment_bytes)
-                disk.write(self.handle, 0, [bytes(fill)], False)
-                self.filled = fill
-            head = SEGMENT_HEADER.pack(
-                SEGMENT_MAGIC, FORMAT_VERSION, 0, 0, self._identity(), segment, self.writer, self.segment_bytes
-            )
-            disk.write(self.handle, 0, [head + CRC.pack(zlib.crc32(head))], True)
+            self.filled = disk.size(name)
+            if self.filled == 0:
+                self.filled = max(min(FILL_BYTES, self.segment_bytes), SEGMENT_DATA_START)
+                disk.write(self.handle, 0, [header, bytes(self.filled - len(header))], True)
+            else:
+                disk.write(self.handle, 0, [header], True)
+            disk.rename(name, segment_name(segment))
             disk.sync_directory(DIRECTORY)
             self.segment = segment
-            self.at = START
+            self.newest = segment
+            self.at = SEGMENT_DATA_START
+        if not self.reader.store_id:
+            self._name_store(store_id)
 
-    def _identity(self) -> bytes:
-        if not self.store_id:
-            self.store_id = os.urandom(16)
-        return self.store_id
+    def _sync_file(self, name: str) -> None:
+        handle = self.disk.create(name)
+        try:
+            self.disk.sync(handle)
+        finally:
+            self.disk.close(handle)
+
+    def _name_store(self, store_id: bytes) -> None:
+        disk = self.disk
+        unnamed = f"{IDENTITY}.tmp"
+        disk.remove(unnamed)
+        handle = disk.create(unnamed)
+        try:
+            disk.write(handle, 0, [identity_bytes(store_id)], True)
+        finally:
+            disk.close(handle)
+        disk.rename(unnamed, IDENTITY)
+        disk.sync_directory("")
+        self.reader.store_id = store_id
+
+    # ---- room for more
 
     def prepare(self) -> bool:
-        """Fill more of the segment with zeros, or make a spare. True while there is more to do."""
+        """Fill more of the segment, else make a spare. True while there is more to do and the disk is not full."""
         with self.guard:
-            if self.handle >= 0 and self.filled < self.segment_bytes:
-                ahead = self.at + FILL_AHEAD_BYTES
-                if self.filled < ahead and self.at > self.filled:
-                    self.filled = ahead - ahead % FILL_BYTES  # the writer is here already
-                size = min(FILL_BYTES, self.segment_bytes - self.filled)
-                if size > 0:
-                    self.disk.write(self.handle, self.filled, [bytes(size)], False)
-                    self.filled += size
-                return True
+            if self.handle >= 0 and self.filled < self.segment_bytes and not self.failure:
+                return self._fill()
             if len(self.spares) >= SPARES:
                 return False
             number = self.spare_number
             self.spare_number += 1
-        self._make_spare(number)
+        return self._make_spare(number)
+
+    def _fill(self) -> bool:
+        size = min(FILL_BYTES, self.segment_bytes - self.filled)
+        try:
+            self.disk.write(self.handle, self.filled, [bytes(size)], True)
+        except StoreError as error:
+            if error.full:
+                return False
+            self.failure = error.text  # a failed sync of this file may be about its blocks
+            raise
+        self.filled += size
         return True
 
-    def _make_spare(self, number: int) -> None:
+    def _make_spare(self, number: int) -> bool:
         disk = self.disk
         name = f"{DIRECTORY}/{number:08x}.tmp"
-        handle = disk.create(name)
-        at = 0
-        while at < self.segment_bytes:
-            size = min(FILL_BYTES, self.segment_bytes - at)
-            disk.write(handle, at, [bytes(size)], False)
-            at += size
-        disk.sync(handle)
-        disk.close(handle)
         spare = f"{DIRECTORY}/{number:08x}.spare"
-        disk.rename(name, spare)
-        disk.sync_directory(DIRECTORY)
+        try:
+            handle = disk.create(name)
+            try:
+                at = 0
+                while at < self.segment_bytes:
+                    size = min(FILL_BYTES, self.segment_bytes - at)
+                    disk.write(handle, at, [bytes(size)], False)
+                    at += size
+                disk.sync(handle)
+            finally:
+                disk.close(handle)
+            disk.rename(name, spare)
+            disk.sync_directory(DIRECTORY)
+        except StoreError as error:
+            if not error.full:
+                raise
+            disk.remove(name)
+            return False
         with self.guard:
             self.spares.append(spare)
+        return True
+
+    def space_bytes(self) -> int:
+        """How much can be written before the file system has to give more room. (A spare that shrank counts whole.)"""
+        with self.guard:
+            rest = self.filled - self.at if self.handle >= 0 else 0
+            return rest + len(self.spares) * (self.segment_bytes - SEGMENT_DATA_START)
 
     def trim(self, keep_from: int) -> None:
-        """Segments before this one are not needed: they become spares, as many as are wanted, or go."""
-        changed = False
-        for segment in self.segments():
-            if segment >= keep_from or segment == self.segment:
-                continue
-            changed = True
+        """Give up the segments before this one: they become spares, as many as are wanted, or go.
+
+        Oldest first, each for good before the next, so that a power failure never leaves a gap between segments.
+        """
+        self._alive()
+        try:
+            for segment in self.reader.segments():
+                if segment < keep_from and segment != self.segment:
+                    self._give_up(segment_name(segment))
+        except StoreError as error:
+            self.failure = error.text
+            raise
+
+    def _give_up(self, name: str) -> None:
+        disk = self.disk
+        spare = ""
+        if disk.size(name) <= self.segment_bytes:
             with self.guard:
-                number = self.spare_number
-                self.spare_number += 1
-                keep = len(self.spares) < SPARES
-            if keep:
-                spare = f"{DIRECTORY}/{number:08x}.spare"
-                self.disk.rename(segment_name(segment), spare)
-                with self.guard:
-                    self.spares.append(spare)
-            else:
-                self.disk.remove(segment_name(segment))
-        if changed:
-            self.disk.sync_directory(DIRECTORY)
+                if len(self.spares) < SPARES:
+                    spare = f"{DIRECTORY}/{self.spare_number:08x}.spare"
+                    self.spare_number += 1
+        if spare:
+            disk.rename(name, spare)
+        else:
+            disk.remove(name)
+        disk.sync_directory(DIRECTORY)
+        if spare:
+            with self.guard:
+                self.spares.append(spare)
 
     def close(self) -> None:
-        if self.handle >= 0:
+        """A clean stop: seal the log, so that a bit flipped in its last block is found at the next start."""
+        if self.handle < 0:
+            return
+        try:
+            if not self.failure:
+                self._write(self.next_number, SEAL, [])
+        finally:
             self.disk.close(self.handle)
             self.handle = -1
+            self.failure = "it is closed"
 
     # ---- reading
 
     def segments(self) -> list[int]:
-        return [int(name[:16], 16) for name in self.disk.names(DIRECTORY) if name.endswith(".seg")]
+        """Ids of the segments, oldest first."""
+        return self.reader.segments()
 
     def read(self, segment: int) -> list[tuple[int, int, bytes]]:
-        """The verified blocks of a segment: (number, flags, payload). Read segments in order. Raises Damaged."""
-        name = segment_name(segment)
-        data = self.disk.read(name)
-        writer = self._check_header(name, segment, data)
-        if writer < 0:
-            return []
-        blocks: list[tuple[int, int, bytes]] = []
-        at: i64 = START
-        size: i64 = len(data)
-        while True:
-            found = self._block(data, at, size, segment)
-            if found is None:
-                break
-            seq, flags, length, its_writer = found
-            if its_writer != writer:
-                raise Damaged("a block of a second writer", name, int(at))
-            if self.expected >= 0 and seq != self.expected:
-                raise Damaged(f"block {self.expected} is missing: block {seq} follows", name, int(at))
-            self.expected = seq + 1
-            start = at + HEADER_BYTES
-            end = start + i64(length)
-            blocks.append((seq, flags, data[start:end]))
-            at = end + (-end % ALIGN)
-        self._check_rest(name, segment, data, at)
-        return blocks
+        """The verified blocks of a segment: (number, flags, payload). Raises Damaged, naming file and byte."""
+        return self.reader.read(segment)
 
-    def _check_header(self, name: str, segment: int, data: bytes) -> int:
-        """The segment's writer, or -1 if the segment was never begun."""
-        good = False
-        if len(data) >= START:
-            head = data[: SEGMENT_HEADER.size]
-            magic, version, _, _, store_id, number, writer, _ = SEGMENT_HEADER.unpack(head)
-            (crc,) = CRC.unpack_from(data, SEGMENT_HEADER.size)
-            good = magic == SEGMENT_MAGIC and crc == zlib.crc32(head)
-            if good and version > FORMAT_VERSION:
-                raise StoreError(f"format version {version} is newer than this broker's {FORMAT_VERSION}", name)
-            if good and number == segment:
-                if self.store_id and self.store_id != store_id:
-                    raise Damaged("a segment of another store", name, 0)
-                self.store_id = store_id
-                return int(writer)
-        # Never begun, or begun and cut off by a power failure: then it has no blocks of its own.
-        at = data.find(BLOCK_MAGIC, START)
-        while at >= 0:
-            if at % ALIGN == 0 and self._block(data, at, len(data), segment) is not None:
-                raise Damaged("the header of a segment with blocks in it is damaged", name, 0)
-            at = data.find(BLOCK_MAGIC, at + 1)
-        return -1
 
-    def _block(self, data: bytes, at: i64, size: i64, segment: int) -> tuple[int, int, int, int] | None:
-        """(number, flags, length, writer) of the valid block of this segment at `at`, if there is one."""
-        if at + HEADER_BYTES > size or data[at : at + 4] != BLOCK_MAGIC:
-            return None
-        head = data[at : at + BLOCK_HEADER.size]
-        _, length, seq, owner, writer, flags = BLOCK_HEADER.unpack(head)
-        start = at + HEADER_BYTES
-        if owner != segment or start + i64(length) > size:
-            return None
-        (crc,) = CRC.unpack_from(data, int(at) + BLOCK_HEADER.size)
-        if zlib.crc32(data[start : start + i64(length)], zlib.crc32(head)) != crc:
-            return None
-        return int(seq), int(flags), int(length), int(writer)
-
-    def _check_rest(self, name: str, segment: int, data: bytes, end: i64) -> None:
-        """Nothing valid of this segment may follow where it ends."""
-        at = data.find(BLOCK_MAGIC, int(end) + 1)
-        while at >= 0:
-            if at % ALIGN == 0 and self._block(data, at, len(data), segment) is not None:
-                raise Damaged(f"block {self.expected} is damaged: a later one follows it", name, int(end))
-            at = data.find(BLOCK_MAGIC, at + 1)
+__all__ = ["FORMAT_VERSION", "SEGMENT_DATA_START", "FileLog", "block_bytes"]

@@ -1,17 +1,30 @@
-"""The seams of the store with nothing on disk, for tests."""
+"""The seams of the store with nothing on disk: the same promises, for as long as the process lives."""
 
 from __future__ import annotations
 
-from leveret.errors import StoreError
+from leveret.errors import Bug, StoreError
 from leveret.seams import Log, Pages
 
 
 class MemoryLog(Log):
     def __init__(self) -> None:
         self.blocks: dict[int, list[tuple[int, int, bytes]]] = {}
+        self.segment = -1  # the one being written
+        self.next_number = -1
+        self.closed = False
 
     def append(self, segment: int, seq: int, flags: int, parts: list[bytes]) -> None:
-        self.blocks.setdefault(segment, []).append((seq, flags, b"".join(parts)))
+        if self.closed:
+            raise StoreError("the log takes nothing more: it is closed")
+        if self.next_number >= 0 and seq != self.next_number:
+            raise Bug(f"block {seq} was to follow block {self.next_number - 1}")
+        if segment != self.segment:
+            if segment <= max(self.blocks, default=-1):
+                raise Bug(f"segment {segment} was to be begun after a later one")
+            self.segment = segment
+            self.blocks[segment] = []
+        self.blocks[segment].append((seq, flags, b"".join(parts)))
+        self.next_number = seq + 1
 
     def segments(self) -> list[int]:
         return sorted(self.blocks)
@@ -21,14 +34,14 @@ class MemoryLog(Log):
 
     def trim(self, keep_from: int) -> None:
         for segment in self.segments():
-            if segment < keep_from:
+            if segment < keep_from and segment != self.segment:
                 del self.blocks[segment]
 
     def prepare(self) -> bool:
         return False
 
     def close(self) -> None:
-        pass
+        self.closed = True
 
 
 class MemoryPages(Pages):
@@ -50,6 +63,9 @@ class MemoryPages(Pages):
     def delete_queue(self, queue: int) -> None:
         for key in [k for k in self.files if k[0] == queue]:
             del self.files[key]
+
+    def sync_directories(self) -> None:
+        pass
 
     def list(self) -> list[tuple[int, int]]:
         return sorted(self.files)

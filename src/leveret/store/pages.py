@@ -1,14 +1,16 @@
 """Page files: what waits long, one file a page, verified as a whole and not understood.
 
     pages/<lane, 16 hex digits>/<first sequence number, 16 hex digits>.page
+    pages/incoming      a page being written: it gets its name when it is whole and on disk
 
-    0                8         10   12   16              24              32              40      44
-    +----------------+---------+----+----+---------------+---------------+---------------+-------+---- - - -
-    | "LEVERETP"     | version | 0  | 0  | lane          | first         | length        | crc32 | content
-    +----------------+---------+----+----+---------------+---------------+---------------+-------+---- - - -
+    0        8         12   16        24        32        40            44           48
+    +--------+---------+----+---------+---------+---------+-------------+------------+---- - - - ---+
+    |LEVERETP| version | 0  | lane    | first   | length  | content crc | header crc | content      |
+    +--------+---------+----+---------+---------+---------+-------------+------------+---- - - - ---+
 
-crc32 is over the header's other fields and the content. A file counts only when the log says so, so one that was
-cut off by a power failure is never read. To change the format: as in log.py.
+The header crc covers the 44 bytes before it, and the file ends with the content: every flipped bit and every cut is
+found. A file counts only when the log says so; one that the log does not know is a put or a delete that a crash came
+between, and is deleted by whoever read the log. To change the format: as in segment.py.
 """
 
 from __future__ import annotations
@@ -20,13 +22,16 @@ from typing import Final
 from leveret.errors import Damaged, StoreError
 from leveret.seams import Pages
 from leveret.store.disk import Disk
+from leveret.store.reader import number_in
 
 FORMAT_VERSION: Final = 1
 DIRECTORY: Final = "pages"
+INCOMING: Final = "pages/incoming"
 MAGIC: Final = b"LEVERETP"
-HEADER: Final = struct.Struct(">8sHHIQQQ")
+HEADER: Final = struct.Struct(">8sIIQQQII")
 CRC: Final = struct.Struct(">I")
-HEADER_BYTES: Final = 44
+HEADER_BYTES: Final = 48
+CRC_AT: Final = 44
 
 
 def lane_directory(lane: int) -> str:
@@ -38,52 +43,53 @@ def page_name(lane: int, base: int) -> str:
 
 
 class FilePages(Pages):
+    """One thread puts and deletes. The caller sees to it that there is room."""
+
     def __init__(self, disk: Disk) -> None:
         self.disk = disk
         self.known: set[int] = set()  # lanes whose directory is there, and is on disk
+        self.unsynced: set[int] = set()  # lanes with pages whose names are not on disk yet
         disk.make_directory(DIRECTORY)
         disk.sync_directory("")
 
     def put(self, queue: int, base: int, parts: list[bytes], sync: bool) -> None:
-        """Write a page. With `sync`, file and directory entry are on disk on return."""
+        """Write a page. With `sync` it is on disk on return, name and all; without, after `sync_directories`."""
         disk = self.disk
         if queue not in self.known:
             disk.make_directory(lane_directory(queue))
             disk.sync_directory(DIRECTORY)
             self.known.add(queue)
         length = 0
+        crc = 0
         for part in parts:
             length += len(part)
-        head = HEADER.pack(MAGIC, FORMAT_VERSION, 0, 0, queue, base, length)
-        crc = zlib.crc32(head)
-        for part in parts:
             crc = zlib.crc32(part, crc)
-        handle = disk.create(page_name(queue, base))
+        head = HEADER.pack(MAGIC, FORMAT_VERSION, 0, queue, base, length, crc, 0)[:CRC_AT]
+        disk.remove(INCOMING)
+        handle = disk.create(INCOMING)
         try:
-            disk.write(handle, 0, [head, CRC.pack(crc), *parts], sync)
+            disk.write(handle, 0, [head, CRC.pack(zlib.crc32(head)), *parts], True)
         finally:
             disk.close(handle)
+        disk.rename(INCOMING, page_name(queue, base))
         if sync:
             disk.sync_directory(lane_directory(queue))
+        else:
+            self.unsynced.add(queue)
+
+    def sync_directories(self) -> None:
+        """Bring the names of all pages put without `sync` to disk."""
+        for queue in sorted(self.unsynced):
+            self.disk.sync_directory(lane_directory(queue))
+            self.unsynced.discard(queue)
 
     def get(self, queue: int, base: int) -> bytes:
-        """A page's content, verified. Raises Damaged."""
+        """A page's content, verified. Raises Damaged, naming the file and the byte."""
         name = page_name(queue, base)
-        data = self.disk.read(name)
-        if len(data) < HEADER_BYTES:
-            raise Damaged("a page file is cut short", name, len(data))
-        head = data[: HEADER.size]
-        magic, version, _, _, lane, first, length = HEADER.unpack(head)
-        if magic == MAGIC and version > FORMAT_VERSION:
-            raise StoreError(f"format version {version} is newer than this broker's {FORMAT_VERSION}", name)
-        if magic != MAGIC or lane != queue or first != base or HEADER_BYTES + length > len(data):
-            raise Damaged("a page file's header is damaged", name, 0)
-        content = data[HEADER_BYTES : HEADER_BYTES + length]
-        if CRC.unpack_from(data, HEADER.size)[0] != zlib.crc32(content, zlib.crc32(head)):
-            raise Damaged("a page file's content is damaged", name, HEADER_BYTES)
-        return content
+        return verified(name, queue, base, self.disk.read(name))
 
     def delete(self, queue: int, base: int) -> None:
+        """None there is fine. Not synced: a page that comes back after a power failure is not known to the log."""
         self.disk.remove(page_name(queue, base))
 
     def delete_queue(self, queue: int) -> None:
@@ -92,11 +98,40 @@ class FilePages(Pages):
             self.disk.remove(f"{directory}/{name}")
         self.disk.remove_directory(directory)
         self.known.discard(queue)
+        self.unsynced.discard(queue)
 
     def list(self) -> list[tuple[int, int]]:
-        found: list[tuple[int, int]] = []
-        for directory in self.disk.names(DIRECTORY):
-            for name in self.disk.names(f"{DIRECTORY}/{directory}"):
-                if name.endswith(".page"):
-                    found.append((int(directory, 16), int(name[:16], 16)))
-        return found
+        """(queue, base) of every page, in order."""
+        return list_pages(self.disk)
+
+
+def list_pages(disk: Disk) -> list[tuple[int, int]]:
+    found: list[tuple[int, int]] = []
+    for directory in disk.names(DIRECTORY):
+        lane = number_in(directory, "")
+        if lane < 0:
+            continue
+        for name in disk.names(f"{DIRECTORY}/{directory}"):
+            base = number_in(name, ".page")
+            if base >= 0:
+                found.append((lane, base))
+    return found
+
+
+def verified(name: str, queue: int, base: int, data: bytes) -> bytes:
+    """The content of a page file's bytes. Raises Damaged, or StoreError for a newer format."""
+    if len(data) < HEADER_BYTES:
+        raise Damaged("the page is cut short in its header", name, len(data))
+    magic, version, _, lane, first, length, crc, head_crc = HEADER.unpack(data[:HEADER_BYTES])
+    if magic != MAGIC or zlib.crc32(data[:CRC_AT]) != head_crc:
+        raise Damaged("the page's header is damaged", name, 0)
+    if version > FORMAT_VERSION:
+        raise StoreError(f"format version {version} is newer than this broker's, {FORMAT_VERSION}", name)
+    if lane != queue or first != base:
+        raise Damaged(f"the file holds page {first} of lane {lane}", name, 0)
+    if len(data) != HEADER_BYTES + length:
+        raise Damaged(f"the page has {len(data) - HEADER_BYTES} bytes, not {length}", name, len(data))
+    content = data[HEADER_BYTES:]
+    if zlib.crc32(content) != crc:
+        raise Damaged("the page's content is damaged", name, HEADER_BYTES)
+    return content
