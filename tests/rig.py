@@ -42,7 +42,9 @@ class Disk:
                 found.keep_from = int.from_bytes(block.payload[8:16], "big")
             found.last_segment = block.segment
         found.blocks = [
-            LogBlock(b.segment, b.seq, b.flags, b.payload) for b in self.blocks if b.segment >= found.keep_from
+            LogBlock(b.segment, b.seq, b.flags, b.payload)
+            for b in self.blocks
+            if b.segment >= found.keep_from
         ]
         found.next_seq = self.seq
         return found
@@ -51,7 +53,9 @@ class Disk:
 class Hand:
     """A consumer on a session of its own. Deliveries: (tag, body, redelivered)."""
 
-    def __init__(self, rig: Rig, queue: Queue, prefetch: int = 0, no_ack: bool = False, name: str = "hand") -> None:
+    def __init__(
+        self, rig: Rig, queue: Queue, prefetch: int = 0, no_ack: bool = False, name: str = "hand"
+    ) -> None:
         self.rig = rig
         self.session = Session()
         self.got: list[tuple[int, bytes, bool]] = []

@@ -77,7 +77,9 @@ class History:
 
     def arrive(self) -> None:
         if len(self.hands) < 4:
-            hand = Hand(self.rig, self.queue, self.random.choice((0, 1, 3, 10)), name=f"h{self.next}-{id(self)}")
+            hand = Hand(
+                self.rig, self.queue, self.random.choice((0, 1, 3, 10)), name=f"h{self.next}-{id(self)}"
+            )
             self.hands.append(hand)
             self.all.append(hand)
             self.unsettled[id(hand)] = {}
@@ -148,7 +150,9 @@ class History:
         may_return = {n for n, block in before.gone.items() if block > durable}
         assert [n for n in must if n not in set(present)] == [], "confirmed and lost"
         for n in present:
-            assert n not in before.gone or n in may_return, f"{n} was settled, that was written, and it came back"
+            assert n not in before.gone or n in may_return, (
+                f"{n} was settled, that was written, and it came back"
+            )
         assert present == sorted(present), "the order is not kept"
         # What came back is what there is now.
         self.model = Model()

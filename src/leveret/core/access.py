@@ -15,7 +15,9 @@ LOOPBACK_ONLY = "guest"
 class User:
     """password: in clear, from the configuration; or password_hash (passwords.py); neither: may not log in."""
 
-    def __init__(self, name: str, password: str | None, password_hash: bytes | None, tags: tuple[str, ...]) -> None:
+    def __init__(
+        self, name: str, password: str | None, password_hash: bytes | None, tags: tuple[str, ...]
+    ) -> None:
         self.name = name
         self.password = password
         self.password_hash = password_hash

@@ -21,7 +21,9 @@ from leveret.native import i64
 
 AHEAD: Final[i64] = READ_AHEAD_PAGES
 STEP_MAX: Final[i64] = DELIVERED_MARK_STEP
-SMALL_TAIL: Final[i64] = 256  # an emptied tail with more slots than this is given up, to keep idle queues small
+SMALL_TAIL: Final[i64] = (
+    256  # an emptied tail with more slots than this is given up, to keep idle queues small
+)
 UNLIMITED: Final[i64] = 1 << 62
 
 
@@ -368,6 +370,12 @@ class Lane:
         return n
 
     def _purge_page(self, page: Page) -> None:
+        if page.states is None and page.ready == page.count:  # untouched, as the pages of a backlog are
+            if self.durable:
+                self.journal.settle(self.lid, page.base, page.base + page.count - 1)
+            page.ready = 0
+            self._drop(page)
+            return
         states = page.touch(page.count)
         messages = page.messages
         slot: i64 = 0
@@ -559,7 +567,12 @@ class Lane:
         slot: i64 = 0
         if page is not None:
             slot = seq - page.base
-        if page is None or slot >= self.page_slots or page.size_bytes >= self.page_bytes or self._next_base(page) <= seq:
+        if (
+            page is None
+            or slot >= self.page_slots
+            or page.size_bytes >= self.page_bytes
+            or self._next_base(page) <= seq
+        ):
             if page is not None:
                 page.closed = True
                 if self.pager.resident_bytes > self.pager.limit_bytes:

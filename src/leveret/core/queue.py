@@ -55,7 +55,9 @@ class MarkWaiter(Waiter):
 
 
 class Queue(QueueBase):
-    def __init__(self, name: str, vhost: str, qid: i64, durable: bool, exclusive: bool, auto_delete: bool) -> None:
+    def __init__(
+        self, name: str, vhost: str, qid: i64, durable: bool, exclusive: bool, auto_delete: bool
+    ) -> None:
         super().__init__(name, vhost, qid, durable, exclusive, auto_delete)
         self.gone = False  # deleted
         self.dirty = False  # in the turn's list of queues to pump

@@ -169,7 +169,14 @@ class VHost:
             self.routes.clear()
 
     def declare_exchange(
-        self, name: str, kind: str, durable: bool, auto_delete: bool, internal: bool, args: Table, passive: bool
+        self,
+        name: str,
+        kind: str,
+        durable: bool,
+        auto_delete: bool,
+        internal: bool,
+        args: Table,
+        passive: bool,
     ) -> None:
         self.topology.declare_exchange(name, kind, durable, auto_delete, internal, args, passive)
         self._changed()
@@ -266,4 +273,3 @@ def as_queues(found: list[Destination]) -> list[Queue]:
         assert isinstance(d, Queue)
         queues.append(d)
     return queues
-

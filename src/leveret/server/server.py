@@ -296,7 +296,9 @@ class Server:
                 return
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    log.warning("cannot accept", extra=logs.fields(error=error.strerror, connections=len(self.links)))
+                    log.warning(
+                        "cannot accept", extra=logs.fields(error=error.strerror, connections=len(self.links))
+                    )
                     self.loop.remove_reader(listener.fileno())
                     self.loop.call_later(0.5, self._accept_again)
                     return
@@ -319,7 +321,10 @@ class Server:
         self.links.pop(link.fd, None)
         self.paused.discard(link)
         if reason:
-            log.warning("connection ended", extra=logs.fields(peer=link.name, user=link.connection.user.name, reason=reason))
+            log.warning(
+                "connection ended",
+                extra=logs.fields(peer=link.name, user=link.connection.user.name, reason=reason),
+            )
 
     def bug(self, link: TcpLink) -> None:
         """Handling this connection's input raised something that is not its fault: it ends, the others go on."""
