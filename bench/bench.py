@@ -1,0 +1,144 @@
+"""What every line has at hand: the brokers of this run, the generators, and how long to measure."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import disk
+from bench.brokers import Broker, Leveret, RabbitMq310
+from bench.figures import Figure, median
+from bench.generators import Figures, Run
+
+DURABLE = ["--durable", "--persistent", "--confirm", "1000"]
+Series = dict[str, list[float]]
+
+
+@dataclass
+class Options:
+    leveret: str
+    leveret_options: str = ""
+    uncompiled: str = ""  # the command of an uncompiled one
+    rabbitmq: str = ""  # "": start 3.10.8 if it is installed; "none"; or "port[,pid]"
+    seconds: float = 5.0
+    warmup: float = 1.0
+    pairs: int = 3
+    backlog: int = 5_000_000
+    backlog_large: int = 20_000_000
+    idle: int = 10_000
+    log_bytes: int = 4 * 67_108_864
+
+
+@dataclass
+class Bench:
+    options: Options
+    directory: Path
+    amqpload: Path
+    pairload: Path
+    _rival: Broker | None = None
+    _rival_known: bool = False
+    names: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    # ---- brokers
+
+    @contextmanager
+    def leveret(self, uncompiled: bool = False) -> Iterator[Leveret]:
+        """A fresh one, with an empty data directory."""
+        command = self.options.uncompiled if uncompiled else self.options.leveret
+        broker = Leveret(self.fresh("leveret"), command, self.options.leveret_options)
+        try:
+            broker.start()
+            yield broker
+        finally:
+            broker.stop()
+
+    def fresh(self, name: str) -> Path:
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.directory))
+
+    def rival(self) -> Broker | None:
+        """RabbitMQ, started once for the whole run; None when there is none."""
+        if not self._rival_known:
+            self._rival_known = True
+            self._rival = self._find_rival()
+            if self._rival is not None:
+                self._rival.start()
+        return self._rival
+
+    def _find_rival(self) -> Broker | None:
+        where = self.options.rabbitmq
+        if where == "none":
+            return None
+        if where:
+            port, _, pid = where.rpartition("@")[2].rpartition(":")[2].partition(",")
+            broker = Broker(int(port.strip("/")), int(pid or 0))
+            broker.name = "RabbitMQ"
+            return broker
+        return RabbitMq310(self.fresh("rabbitmq")) if RabbitMq310.installed() else None
+
+    def close(self) -> None:
+        if self._rival is not None:
+            self._rival.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    # ---- loads
+
+    def queue(self) -> str:
+        """A name not used before, since a broker given to us keeps its queues."""
+        self.names += 1
+        return f"bench-{self.names}-{self.directory.name}"
+
+    def start_load(self, broker: Broker, *options: str, own: bool = False, count: bool = False) -> Run:
+        """amqpload, or our pairload when `own`. `count`: the options say when it ends, not the clock."""
+        words = [str(self.pairload if own else self.amqpload), "--port", str(broker.port)]
+        if not own:
+            words.append("--json")
+        if "--queue" not in options:
+            words += ["--queue", self.queue()]
+            words += [] if own else ["--delete"]
+        if not count:
+            words += ["--secs", f"{self.options.seconds:g}", "--warmup", f"{self.options.warmup:g}"]
+        if broker.pid:
+            words += ["--broker-pid", str(broker.pid)]
+        return Run([*words, *options])
+
+    def load(self, broker: Broker, *options: str, own: bool = False) -> Figures:
+        return self.start_load(broker, *options, own=own).figures()
+
+    def in_turns(self, works: dict[str, Callable[[], Figures]]) -> dict[str, Series]:
+        """Each work once, then each once more, `pairs` times: what the machine does meanwhile meets all alike."""
+        seen: dict[str, Series] = {name: {} for name in works}
+        for _ in range(self.options.pairs):
+            for name, work in works.items():
+                for key, value in work().items():
+                    seen[name].setdefault(key, []).append(value)
+        return seen
+
+    def versus(self, broker: Broker, *options: str, own: bool = False) -> tuple[Figures, Figures]:
+        """Medians of the same load on `broker` and on RabbitMQ (empty when there is none), in turns."""
+        works: dict[str, Callable[[], Figures]] = {"leveret": lambda: self.load(broker, *options, own=own)}
+        rival = self.rival()
+        if rival is not None:
+            works["rival"] = lambda: self.load(rival, *options, own=own)
+        seen = self.in_turns(works)
+        return medians(seen["leveret"]), medians(seen.get("rival", {}))
+
+    def disk(self) -> disk.Disk:
+        return disk.measure(self.directory)
+
+
+def medians(series: Series) -> Figures:
+    return {name: median(values) for name, values in series.items()}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the table."""
+
+    name: str
+    text: str
+    run: Callable[[Bench], list[Figure]]
