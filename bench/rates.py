@@ -25,6 +25,11 @@ def _words(figures: Figures) -> str:
     return text + (f", {number(cpu)} µs CPU" if cpu else "") + f", p99 {number(figures['lat_p99_ms'])} ms"
 
 
+def _confirms(figures: Figures) -> str:
+    rate, p50, p99 = figures["confirm_rate"], figures["conf_p50_ms"], figures["conf_p99_ms"]
+    return f"{number(rate)} /s, p50 {number(p50)} ms, p99 {number(p99)} ms"
+
+
 def compare(
     bench: Bench, work: str, must: float, aim: float, *options: str, own: bool = False
 ) -> list[Figure]:
