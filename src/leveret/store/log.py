@@ -68,6 +68,7 @@ class FileLog(Log):
         disk.sync_directory("")
         disk.sync_directory(DIRECTORY)
         self.reader = LogReader(disk)
+        self.reader.identify()
         self.newest = max(self.reader.segments(), default=-1)
         self._find_spares()
 

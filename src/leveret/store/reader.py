@@ -48,17 +48,18 @@ def read_identity(disk: Disk) -> bytes:
 class LogReader:
     def __init__(self, disk: Disk) -> None:
         self.disk = disk
-        self.store_id = read_identity(disk)
-        present = self.segments()
-        if self.store_id and not present:
-            raise Damaged("the log is gone: the store has an identity and no segment", DIRECTORY)
-        if not self.store_id and present:
-            self._not_yet_named(present)
+        self.store_id = b""  # known after `identify`
 
-    def _not_yet_named(self, present: list[int]) -> None:
-        """The identity is on disk before the first block: without it there is a first segment at most, and empty."""
-        if len(present) > 1 or self.scan(present[0], False).blocks:
+    def identify(self) -> None:
+        """Learn which store this is. Raises Damaged, also if identity and log cannot be of one store."""
+        store_id = read_identity(self.disk)
+        present = self.segments()
+        if store_id and not present:
+            raise Damaged("the log is gone: the store has an identity and no segment", DIRECTORY)
+        # The identity is on disk before the first block: without it there is a first segment at most, and empty.
+        if present and not store_id and (len(present) > 1 or self.scan(present[0], False).blocks):
             raise Damaged("the identity is missing and the log has blocks", IDENTITY)
+        self.store_id = store_id
 
     def segments(self) -> list[int]:
         found: list[int] = []
@@ -102,7 +103,11 @@ class LogReader:
         """The next segment has to begin with the number that is expected where this one ends."""
         for later in self.segments():
             if later > segment:
-                first = self.header(later).first
+                try:
+                    first = self.header(later).first
+                except Damaged as error:
+                    scan.damage.append(error)
+                    return
                 if first != scan.next_number:
                     text = f"block {scan.next_number} is missing: segment {later} begins with block {first}"
                     scan.damage.append(Damaged(text, scan.name, int(scan.end)))
