@@ -65,6 +65,7 @@ class Server:
 
     def open(self) -> Broker:
         """Recover the state. Before the loop needs to run."""
+        gc.disable()  # millions of new objects, none of them garbage; `start` has it again
         self.broker = self.storage.open()
         broker = self.broker
         for name in self.config.vhosts:
@@ -93,6 +94,7 @@ class Server:
         gc.collect()
         gc.freeze()
         gc.set_threshold(200_000, 20, 100)
+        gc.enable()
 
     def _wake(self, callback: Callable[[], None]) -> Callable[[], None]:
         loop = self.loop
