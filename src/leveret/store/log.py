@@ -130,8 +130,9 @@ class FileLog(Log):
         if segment <= self.newest:
             raise Bug(f"segment {segment} was to be begun after segment {self.newest}")
         if self.handle < 0 and self.newest >= 0:
-            # What a killed process wrote last was read as valid: now it must be on disk, since numbers go on behind it.
-            self._sync_file(segment_name(self.newest))
+            self._write_last_again()
+            if not self.reader.store_id:  # power was lost just after the first segment was begun
+                self._name_store(self.reader.header(self.newest).store_id)
         store_id = self.reader.store_id if self.reader.store_id else os.urandom(16)
         header = segment_header(segment, self.writer, first, self.segment_bytes, store_id)
         with self.guard:
@@ -157,10 +158,18 @@ class FileLog(Log):
         if not self.reader.store_id:
             self._name_store(store_id)
 
-    def _sync_file(self, name: str) -> None:
+    def _write_last_again(self) -> None:
+        """Make sure of the last block there is, before numbers go on behind it.
+
+        It may have been read from the kernel's memory alone: its writer was killed before the sync, or the sync failed,
+        after which the kernel takes the bytes for written. So it is written again, not merely synced.
+        """
+        name = segment_name(self.newest)
+        offset, end = self.reader.last_block(self.newest)
         handle = self.disk.create(name)
         try:
-            self.disk.sync(handle)
+            if end > offset:
+                self.disk.write(handle, offset, [self.disk.read_at(name, offset, end - offset)], True)
         finally:
             self.disk.close(handle)
 

@@ -49,6 +49,7 @@ class LogReader:
     def __init__(self, disk: Disk) -> None:
         self.disk = disk
         self.store_id = b""  # known after `identify`
+        self.last = (-1, 0, 0)  # the segment read last, and where its last block begins and ends
 
     def identify(self) -> None:
         """Learn which store this is. Raises Damaged, also if identity and log cannot be of one store."""
@@ -93,7 +94,14 @@ class LogReader:
         scan = self.scan(segment, False)
         if scan.damage:
             raise scan.damage[0]
+        self.last = (segment, scan.offsets[-1] if scan.offsets else int(scan.end), int(scan.end))
         return scan.blocks
+
+    def last_block(self, segment: int) -> tuple[int, int]:
+        """Where the last block of a segment begins and ends; the same if it has none."""
+        if self.last[0] != segment:
+            self.read(segment)
+        return self.last[1], self.last[2]
 
     def _same_store(self, name: str, header: SegmentHeader) -> None:
         if self.store_id and header.store_id != self.store_id:
