@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import zlib
 from typing import Final
 
@@ -38,6 +39,7 @@ from leveret.store.segment import (
 )
 
 SPARES: Final = 2
+AHEAD_BYTES: Final = 16 << 20  # fills further ahead than this are not urgent
 FILL_BYTES: Final = 1 << 20  # zeros written at once: about a millisecond in which no block is written
 MAX_FLAGS: Final = SEAL - 1
 
@@ -62,6 +64,7 @@ class FileLog(Log):
         self.failure = ""
         self.spares: list[str] = []
         self.spare_number = 0
+        self.pause_s = 0.0  # between two fills that are not urgent, so that blocks are not held up by them
         # A killed process may have left changes that only the kernel knows of. What is read from now on must be what
         # is still there after a power failure.
         disk.make_directory(DIRECTORY)
@@ -190,6 +193,7 @@ class FileLog(Log):
 
     def prepare(self) -> bool:
         """Fill more of the segment, else make a spare. True while there is more to do and the disk is not full."""
+        self._pause()
         with self.guard:
             if self.handle >= 0 and self.filled < self.segment_bytes and not self.failure:
                 return self._fill()
@@ -198,6 +202,10 @@ class FileLog(Log):
             number = self.spare_number
             self.spare_number += 1
         return self._make_spare(number)
+
+    def _pause(self) -> None:
+        if self.pause_s > 0 and self.at < self.segment_bytes // 2 and self.filled > self.at + AHEAD_BYTES:
+            time.sleep(self.pause_s)
 
     def _fill(self) -> bool:
         size = min(FILL_BYTES, self.segment_bytes - self.filled)
@@ -221,9 +229,9 @@ class FileLog(Log):
                 at = 0
                 while at < self.segment_bytes:
                     size = min(FILL_BYTES, self.segment_bytes - at)
-                    disk.write(handle, at, [bytes(size)], False)
+                    disk.write(handle, at, [bytes(size)], True)  # little by little: one large sync would hold up blocks
                     at += size
-                disk.sync(handle)
+                    self._pause()
             finally:
                 disk.close(handle)
             disk.rename(name, spare)
