@@ -1,0 +1,321 @@
+"""The demonstration: real work through a real broker, with a worker and the broker killed in the middle.
+
+    python examples/demo/run.py                    some dozens of large JPEGs, made for the occasion
+    python examples/demo/run.py --images DIR       your own; they are read only
+
+A job goes out for each image in a folder; three workers in processes of their own take turns at resizing
+(worker.py), and announce each finished image to two subscribers and one with a rule (subscriber.py), and to
+one that comes by every second (cron.py). Meanwhile one worker is killed with SIGKILL and replaced, and the
+broker is killed with SIGKILL and started again. In the end everything is counted: exit code 0 if all held.
+
+jobs.py has the messages and the picture of who sends what where; begin there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import uuid
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import images
+import jobs
+import pika
+import producer
+import report
+from broker import Broker
+from children import Child
+from PIL import Image
+from tally import Outcome, Stalled, Tally, judge
+
+HERE = Path(__file__).resolve().parent
+WORKERS = 3
+CRON_INTERVAL_S = 1.0
+PUBLISH_INTERVAL_S = 0.1  # between jobs, after a first third that goes out at once
+BROKER_AWAY_S = 1.0
+KILL_ATTEMPTS = 5
+
+
+class Demo:
+    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
+        self.options = options
+        self.progress = report.Progress()
+        self.originals = options.images or folder / "originals"
+        self.results = folder / "resized"
+        self.name = f"demo-{uuid.uuid4().hex[:6]}"
+        self.broker = None if options.broker_url else Broker(folder / "broker")
+        self.children: dict[str, Child] = {}
+        self.outcome = Outcome()
+        self.broker_up = True
+        self.tally = Tally(0)
+        self._worker_number = 0
+        self._visit: Child | None = None
+
+    @property
+    def url(self) -> str:
+        return self.broker.url if self.broker else str(self.options.broker_url)
+
+    # ---- the story
+
+    async def run(self) -> bool:
+        """All of it. Returns whether all expectations were met; leaves no process behind, whatever happens."""
+        self.results.mkdir()
+        try:
+            await self.start_broker()
+            if not self.options.images:
+                await self.make_images()
+            self.tally = Tally(len(producer.images(self.originals)))
+            await self.work()
+            await self.stop_clients()
+            await asyncio.to_thread(self.look_at_results)
+            if self.broker:
+                self.outcome.exit_codes["broker"] = await self.broker.stop()
+        finally:
+            await self.stop_everything()
+        return self.tell()
+
+    async def start_broker(self) -> None:
+        if self.broker:
+            await self.broker.start()
+            told = self.broker.describes_itself
+            self.progress.say(
+                f"broker: {told}, port {self.broker.port}, pid {self.broker.pid}, data in {self.broker.data}"
+            )
+        else:
+            self.progress.say("broker: the one at --broker-url")
+        await asyncio.to_thread(self.ask_broker, jobs.declare)
+
+    def ask_broker(self, ask: Callable[[Any, str], Any]) -> Any:
+        with pika.BlockingConnection(pika.URLParameters(self.url)) as connection:
+            return ask(connection.channel(), self.name)
+
+    async def make_images(self) -> None:
+        self.originals.mkdir()
+        loop, count = asyncio.get_running_loop(), self.options.count
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow lets other threads run while it works
+            making = [
+                loop.run_in_executor(pool, images.make, self.originals, number, self.options.size)
+                for number in range(count)
+            ]
+            for made, image in enumerate(asyncio.as_completed(making)):
+                await image
+                if self.progress.live or made % 20 == 19:
+                    self.progress.status(f"{report.bar(made + 1, count)} made {made + 1}/{count} images")
+        size_mb = sum(path.stat().st_size for path in self.originals.iterdir()) / 1e6
+        self.progress.say(
+            f"made {count} JPEGs of {self.options.size} pixels ({size_mb:.0f} MB) in {self.originals}"
+        )
+
+    async def work(self) -> None:
+        """From the first job to the last announcement, with what happens in between."""
+        await asyncio.gather(self.start_client("subscriber"), *(self.start_worker() for _ in range(WORKERS)))
+        consumers = set(self.children)
+        await self.tally.until(
+            lambda: consumers <= set(self.tally.connects) and "subscriber" in self.tally.ready,
+            "the consumers to connect",
+        )
+        await self.start_producer()
+        beside = [asyncio.create_task(self.show()), asyncio.create_task(self.cron())]
+        try:
+            async with asyncio.TaskGroup() as group:
+                if not self.options.no_kill:
+                    group.create_task(self.kill_a_worker())
+                    if self.broker:
+                        group.create_task(self.kill_the_broker(self.broker))
+                group.create_task(self.tally.until(self.tally.everything_arrived, "the last announcement"))
+        except* Stalled as stalled:
+            self.outcome.stalled = str(stalled.exceptions[0])
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+            self.progress.finish()
+
+    # ---- clients
+
+    async def start_client(self, script: str, *arguments: str, called: str = "") -> Child:
+        command = [sys.executable, str(HERE / f"{script}.py"), "--url", self.url, "--name", self.name]
+        child = await Child.start(called or script, [*command, *arguments], self.tally.hear)
+        self.children[child.name] = child
+        return child
+
+    async def start_worker(self) -> Child:
+        self._worker_number += 1
+        called = f"worker-{self._worker_number}"
+        child = await self.start_client("worker", "--worker", called, called=called)
+        self.progress.say(f"{called} started, pid {child.pid}")
+        return child
+
+    async def start_producer(self) -> None:
+        folders = ["--images", str(self.originals), "--results", str(self.results)]
+        pace = ["--burst", str(self.tally.total // 3), "--interval", str(PUBLISH_INTERVAL_S)]
+        await self.start_client("producer", *folders, *pace)
+
+    async def cron(self) -> None:
+        """Start a visit every second, as cron would. One at a time, and none is cut short."""
+        while True:
+            visit = asyncio.create_task(self.visit())
+            try:
+                await asyncio.shield(visit)
+            except asyncio.CancelledError:
+                await visit
+                raise
+            await asyncio.sleep(CRON_INTERVAL_S)
+
+    async def visit(self) -> None:
+        await (await self.start_client("cron")).ended()
+
+    async def show(self) -> None:
+        while True:
+            self.progress.status(report.status_of(self.tally))
+            await asyncio.sleep(self.progress.refresh_s)
+
+    # ---- what goes wrong on purpose
+
+    async def kill_a_worker(self) -> None:
+        """SIGKILL for one that is resizing. It may have finished just then: then it has to be another one."""
+        for _ in range(KILL_ATTEMPTS):
+            await self.tally.until(
+                lambda: self.broker_up and self.tally.resized >= WORKERS and self.tally.worker_at_work(),
+                "a worker in the middle of a job",
+            )
+            name = self.tally.worker_at_work()
+            assert name is not None
+            victim = self.children.pop(name)
+            await victim.kill()
+            self.outcome.killed_workers.add(name)
+            job, stage = self.tally.in_hand.pop(name, ("", ""))
+            in_the_middle = stage in ("taken", "written")  # it acknowledges only after "announced"
+            had = f"in the middle of {job}" if in_the_middle else "which had just finished its job"
+            self.progress.say(f"killed {name} (SIGKILL, pid {victim.pid}), {had}")
+            await self.start_worker()
+            if in_the_middle:
+                self.outcome.killed_job = job
+                return
+
+    async def kill_the_broker(self, broker: Broker) -> None:
+        """SIGKILL when half of the jobs are sent and the others are on their way; back after a moment."""
+        tally = self.tally
+        await tally.until(lambda: 2 * len(tally.sent.ids) >= tally.total, "half of the jobs")
+        self.broker_up = False
+        self.outcome.connected_at_kill = tuple(n for n in self.children if n != "cron" and tally.connects[n])
+        await broker.kill()
+        self.outcome.broker_killed = True
+        self.outcome.confirmed_at_kill = frozenset(tally.sent.ids)
+        self.progress.say(
+            f"killed the broker (SIGKILL, pid {broker.pid}): {len(tally.sent.ids)} jobs sent,"
+            f" {tally.resized} images resized"
+        )
+        await asyncio.sleep(BROKER_AWAY_S)
+        await broker.start()
+        self.broker_up = True
+        self.progress.say(
+            f"broker is back on port {broker.port}, pid {broker.pid}, in {broker.ready_after_s:.2f} s"
+        )
+
+    # ---- the end
+
+    async def stop_clients(self) -> None:
+        """Ask everybody to leave. The producer leaves by itself when all is sent."""
+        codes = await asyncio.gather(*(child.stop() for child in self.children.values()))
+        for name, code in zip(self.children, codes, strict=True):
+            if name != "cron":  # a visit to a broker that is away fails, and may
+                self.outcome.exit_codes[name] = code
+
+    def look_at_results(self) -> None:
+        """What is really there: in the shared folder, and in the queues."""
+        for job in jobs_of(self.originals, self.results):
+            result = Path(job.result)
+            if not result.exists():
+                continue
+            try:
+                with Image.open(result) as image:
+                    image.load()
+                    self.outcome.results[job.id] = "portrait" if image.height > image.width else "landscape"
+            except OSError:
+                self.outcome.broken_results.append(job.id)
+        with contextlib.suppress(
+            pika.exceptions.AMQPError, OSError
+        ):  # then it is not known, and the demo fails
+            self.outcome.waiting = self.ask_broker(jobs.waiting)
+
+    async def stop_everything(self) -> None:
+        await asyncio.gather(*(child.stop() for child in self.children.values()))
+        if self.broker:
+            await self.broker.stop()
+        else:
+            with contextlib.suppress(pika.exceptions.AMQPError, OSError):
+                await asyncio.to_thread(self.ask_broker, jobs.delete)
+
+    def tell(self) -> bool:
+        kill = not self.options.no_kill
+        expectations = judge(self.tally, self.outcome, kill, kill and self.broker is not None)
+        print("\n" + report.summary(self.tally, self.outcome, expectations), flush=True)
+        met = all(expectation.met for expectation in expectations)
+        if not met:
+            talkers: list[Any] = [*self.children.items(), *([("broker", self.broker)] if self.broker else [])]
+            for name, talker in talkers:
+                for line in talker.words:
+                    print(f"{name}: {line}", file=sys.stderr)
+        return met
+
+
+def jobs_of(originals: Path, results: Path) -> list[jobs.Job]:
+    return list(producer.jobs_for(originals, results, 0))
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=Path, metavar="DIR", help="resize these instead of made-up ones")
+    parser.add_argument("--count", type=int, default=60, help="how many to make up (60)")
+    parser.add_argument("--size", type=int, default=6000, help="their longer edge in pixels (6000)")
+    parser.add_argument("--keep", action="store_true", help="keep the resized images and the broker's data")
+    parser.add_argument("--broker-url", metavar="URL", help="use this broker, which is then not killed")
+    parser.add_argument("--no-kill", action="store_true", help="let everybody live")
+    options = parser.parse_args(arguments)
+    if options.images and not (options.images.is_dir() and producer.images(options.images)):
+        parser.error(f"--images {options.images}: no images there ({' '.join(sorted(producer.IMAGES))})")
+    if options.count < 12 and not options.images and not options.no_kill:
+        parser.error("--count: it takes 12 or more for something to happen in the middle (or --no-kill)")
+    return options
+
+
+async def cancelled_by_signals(work: Awaitable[bool]) -> bool:
+    """SIGTERM and Ctrl-C end the work in good order: its `finally` clauses run."""
+    task = asyncio.ensure_future(work)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await task
+
+
+def main() -> int:
+    options = parse()
+    folder = Path(tempfile.mkdtemp(prefix="leveret-demo-"))
+    try:
+        return 0 if asyncio.run(cancelled_by_signals(Demo(options, folder).run())) else 1
+    except asyncio.CancelledError:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        print(f"the demo ended early: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    finally:
+        if options.keep:
+            print(f"kept {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
