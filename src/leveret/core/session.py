@@ -163,14 +163,14 @@ class Session:
         self.head = 0
         while i < n:
             run = runs[i]
-            self._return(run, handed_out)
+            self._give_back(run, handed_out)
             i += 1
         self.out = 0
 
     def unsettled(self) -> list[Run]:
         return self.runs[self.head :]
 
-    def _return(self, run: Run, handed_out: bool) -> None:
+    def _give_back(self, run: Run, handed_out: bool) -> None:
         run.consumer.out -= run.count
         queue = run.consumer.queue
         if not queue.gone:

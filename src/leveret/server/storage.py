@@ -129,6 +129,7 @@ class Storage:
         self.writer = Writer(self.log, self.next_seq, block_landed)
         self.file_pager.wake = page_landed
         self.file_pager.background = self.log.prepare
+        self.file_pager.hurry = self.log.hurry
         self.pager_thread = threading.Thread(target=self.file_pager.work, name="pager", daemon=True)
         self.pager_thread.start()
         self.file_pager.prepare()

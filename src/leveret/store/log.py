@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 import zlib
 from typing import Final
 
@@ -64,7 +63,9 @@ class FileLog(Log):
         self.failure = ""
         self.spares: list[str] = []
         self.spare_number = 0
-        self.pause_s = 0.0  # between two fills that are not urgent, so that blocks are not held up by them
+        self.making = ""  # the spare that is being made, its handle, and how far it is
+        self.making_handle = -1
+        self.making_at = 0
         # A killed process may have left changes that only the kernel knows of. What is read from now on must be what
         # is still there after a power failure.
         disk.make_directory(DIRECTORY)
@@ -193,19 +194,20 @@ class FileLog(Log):
 
     def prepare(self) -> bool:
         """Fill more of the segment, else make a spare. True while there is more to do and the disk is not full."""
-        self._pause()
         with self.guard:
             if self.handle >= 0 and self.filled < self.segment_bytes and not self.failure:
                 return self._fill()
-            if len(self.spares) >= SPARES:
-                return False
-            number = self.spare_number
-            self.spare_number += 1
-        return self._make_spare(number)
+            if not self.making:
+                if len(self.spares) >= SPARES:
+                    return False
+                self.making = f"{DIRECTORY}/{self.spare_number:08x}"
+                self.making_at = 0
+                self.spare_number += 1
+        return self._make_spare()
 
-    def _pause(self) -> None:
-        if self.pause_s > 0 and self.at < self.segment_bytes // 2 and self.filled > self.at + AHEAD_BYTES:
-            time.sleep(self.pause_s)
+    def hurry(self) -> bool:
+        """Whether what `prepare` does is wanted soon; otherwise it had better leave the disk to the blocks."""
+        return self.at > self.segment_bytes // 2 or (self.handle >= 0 and self.filled < self.at + AHEAD_BYTES)
 
     def _fill(self) -> bool:
         size = min(FILL_BYTES, self.segment_bytes - self.filled)
@@ -219,24 +221,26 @@ class FileLog(Log):
         self.filled += size
         return True
 
-    def _make_spare(self, number: int) -> bool:
+    def _make_spare(self) -> bool:
+        """Write some more of a spare; little by little, since one large sync would hold up blocks."""
         disk = self.disk
-        name = f"{DIRECTORY}/{number:08x}.tmp"
-        spare = f"{DIRECTORY}/{number:08x}.spare"
+        name = self.making + ".tmp"
         try:
-            handle = disk.create(name)
-            try:
-                at = 0
-                while at < self.segment_bytes:
-                    size = min(FILL_BYTES, self.segment_bytes - at)
-                    disk.write(handle, at, [bytes(size)], True)  # little by little: one large sync would hold up blocks
-                    at += size
-                    self._pause()
-            finally:
-                disk.close(handle)
+            if self.making_handle < 0:
+                self.making_handle = disk.create(name)
+            size = min(FILL_BYTES, self.segment_bytes - self.making_at)
+            disk.write(self.making_handle, self.making_at, [bytes(size)], True)
+            self.making_at += size
+            if self.making_at < self.segment_bytes:
+                return True
+            self._leave_spare()
+            spare = self.making + ".spare"
+            self.making = ""
             disk.rename(name, spare)
             disk.sync_directory(DIRECTORY)
         except StoreError as error:
+            self._leave_spare()
+            self.making = ""
             if not error.full:
                 raise
             disk.remove(name)
@@ -244,6 +248,11 @@ class FileLog(Log):
         with self.guard:
             self.spares.append(spare)
         return True
+
+    def _leave_spare(self) -> None:
+        if self.making_handle >= 0:
+            self.disk.close(self.making_handle)
+            self.making_handle = -1
 
     def space_bytes(self) -> int:
         """How much can be written before the file system has to give more room. (A spare that shrank counts whole.)"""
@@ -284,6 +293,7 @@ class FileLog(Log):
 
     def close(self) -> None:
         """A clean stop: seal the log, so that a bit flipped in its last block is found at the next start."""
+        self._leave_spare()
         if self.handle < 0:
             return
         try:

@@ -7,7 +7,7 @@ its messages are settled is on disk. It knows tasks and page files, not what is 
 from __future__ import annotations
 
 from collections import deque
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from leveret.errors import Damaged, StoreError
@@ -25,6 +25,8 @@ DELETE: Final = 3
 DELETE_LANE: Final = 4
 STOP: Final = 5
 PREPARE: Final = 6
+PAUSE_S: Final = 0.03  # between steps of preparing, or
+HURRY_S: Final = 0.0005
 
 
 class Deletion:
@@ -57,6 +59,7 @@ class FilePager(Pager):
         self.deletions: deque[Deletion] = deque()
         self.wake: Callable[[], None] | None = None
         self.background: Callable[[], bool] | None = None
+        self.hurry: Callable[[], bool] | None = None
         self.pending_bytes: i64 = 0  # handed to the thread and not written yet
         self.reading = 0
         self.failure = ""
@@ -123,11 +126,19 @@ class FilePager(Pager):
     # ---- in the thread
 
     def work(self) -> None:
-        """Do jobs until told to stop; between them, keep the log's next segment ready."""
+        """Do jobs until told to stop; between them, a little at a time, keep the log's next segment ready."""
+        preparing = False
         while True:
-            job = self.jobs.get()
+            try:
+                job = self.jobs.get(True, self._patience() if preparing else None)
+            except Empty:
+                preparing = self._prepare()
+                continue
             if job.kind == STOP:
                 return
+            if job.kind == PREPARE:
+                preparing = True
+                continue
             self.perform(job)
             if self.wake is not None:
                 self.wake()
@@ -146,12 +157,28 @@ class FilePager(Pager):
                 self.pages.delete(int(job.lane), int(job.base))
             elif job.kind == DELETE_LANE:
                 self.pages.delete_queue(int(job.lane))
-            elif job.kind == PREPARE and self.background is not None:
-                while self.background() and self.jobs.empty():
-                    pass
         except (StoreError, Damaged) as error:
             job.error = error.text
         self.done.append(job)
+
+    def _patience(self) -> float:
+        hurry = self.hurry
+        return HURRY_S if hurry is not None and hurry() else PAUSE_S
+
+    def _prepare(self) -> bool:
+        """One step of it. True if there is more to do."""
+        background = self.background
+        if background is None:
+            return False
+        try:
+            return background()
+        except StoreError as error:
+            job = Job(PREPARE, 0, 0, None)
+            job.error = error.text
+            self.done.append(job)
+            if self.wake is not None:
+                self.wake()
+            return False
 
     def prepare(self) -> None:
         """Let the thread ready the log's next segment when it has nothing else to do."""
