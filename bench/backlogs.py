@@ -8,6 +8,7 @@ from bench.bench import DURABLE, Bench, Line
 from bench.brokers import Leveret
 from bench.client import Client
 from bench.figures import Figure, median, number, ratio
+from bench.procfs import device_written_bytes
 
 HEADER_BYTES = 8 + 15
 BODY_FRAME_BYTES = 8
@@ -101,10 +102,10 @@ def turnover(bench: Bench) -> list[Figure]:
         base = _first_line(bench, broker)
         _fill(bench, broker, "standing", standing)
         time.sleep(SETTLE_S)
-        before = broker.written_bytes()
+        before = device_written_bytes(broker.directory)
         options = ["--queue", queue, *DURABLE, "--count", str(count), "--secs", "3600"]
         rate = bench.start_load(broker, *options, count=True).figures()["deliver_rate"]
-        written = broker.written_bytes() - before
+        written = device_written_bytes(broker.directory) - before
         restart = restart_s(broker, "standing")
     work = f"{number(standing)} standing, others turn over ten times the log"
     amplified = f"{number(written / 1e6)} MB written for {number(count * size / 1e6)} MB published"

@@ -65,9 +65,6 @@ class Broker:
     def rss_kb(self) -> int:
         return procfs.rss_kb(self.pid) if self.pid else 0
 
-    def written_bytes(self) -> int:
-        return procfs.written_bytes(self.pid)
-
 
 class Started(Broker):
     """One that we start."""
