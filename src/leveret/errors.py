@@ -76,6 +76,10 @@ class FrameError(HardPeerError):
     code, name = 501, "FRAME_ERROR"
 
 
+class LostSync(FrameError):
+    """Where the next frame begins cannot be known: nothing more can be read."""
+
+
 class MalformedFrame(HardPeerError):
     """A field or table that cannot be read (AMQP calls it a syntax error)."""
 

@@ -179,6 +179,16 @@ ARGUMENTS: Final = [
 ]
 
 
+# Of consumers (rabbit_amqqueue:consume_args, and the consumer_arguments of each type).
+CONSUMER_ARGUMENTS: Final = [
+    Argument("x-priority", integer, "classic quorum stream", NOT_YET, "who is served first", 0),
+    Argument("x-consumer-timeout", not_negative, "quorum", NOT_YET, "ms in which to acknowledge"),
+    Argument("x-stream-offset", any_value, "stream", NOT_YET, "of streams"),
+    Argument("x-stream-filter", any_value, "stream", NOT_YET, "of streams"),
+    Argument("x-stream-match-unfiltered", any_value, "stream", NOT_YET, "of streams"),
+]
+
+
 def queue_type_of(arguments: Table) -> str:
     """The type a declaration asks for; it may be one that nobody knows."""
     asked = arguments.get("x-queue-type")
@@ -203,14 +213,7 @@ def check_queue(arguments: Table, what: str, durable: bool, exclusive: bool, aut
         raise _invalid("x-queue-type", what, f"\"unsupported queue type '{queue_type}'\"")
     if not arguments:
         return queue_type
-    for row in ARGUMENTS:
-        if row.name in arguments and queue_type in row.types:
-            wrong = row.check(arguments[row.name], arguments)
-            if wrong:
-                raise _invalid(row.name, what, wrong)
-    for row in ARGUMENTS:
-        if row.name in arguments:
-            _check_supported(row, arguments[row.name], queue_type, what)
+    _check_rows(ARGUMENTS, arguments, queue_type, what)
     if queue_type == QUORUM:
         _check_quorum(what, durable, exclusive, auto_delete)
     return queue_type
@@ -251,6 +254,23 @@ def check_equivalent(received: Table, current: Table, current_type: str, what: s
                 raise unequal(row.name, what, f"'{queue_type}'", f"'{current_type}'")
         else:
             check_equal_argument(received, current, row.name, what)
+
+
+def check_consumer(arguments: Table, queue_type: str, what: str) -> None:
+    """A consumer's arguments. queue_type, what: of its queue. Raises PreconditionFailed."""
+    if arguments:
+        _check_rows(CONSUMER_ARGUMENTS, arguments, queue_type, what)
+
+
+def _check_rows(rows: list[Argument], arguments: Table, queue_type: str, what: str) -> None:
+    for row in rows:
+        if row.name in arguments and queue_type in row.types:
+            wrong = row.check(arguments[row.name], arguments)
+            if wrong:
+                raise _invalid(row.name, what, wrong)
+    for row in rows:
+        if row.name in arguments:
+            _check_supported(row, arguments[row.name], queue_type, what)
 
 
 def _invalid(name: str, what: str, wrong: str) -> PreconditionFailed:

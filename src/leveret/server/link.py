@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from leveret import limits
-from leveret.protocol.amqp091.connection import Connection
+from leveret.protocol.amqp091.connection import CLOSED, Connection
 from leveret.protocol.amqp091.peer import Link
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ class TcpLink(Link):
             self.lost(error.strerror or "connection lost")
             return
         if not data:
-            self.lost(self.connection.close_reason or "closed by the client without a close")
+            polite = self.connection.state == CLOSED
+            self.lost(self.connection.close_reason if polite else "closed by the client without a close")
             return
         server.budget -= len(data)
         try:
@@ -99,14 +100,19 @@ class TcpLink(Link):
             self.waits = False
             self.resume()
 
+    def hears(self) -> bool:
+        return self.reading
+
     # ---- out
 
     def write(self, parts: list[bytes]) -> None:
         if self.closed:
             return
-        if not self.backlog:
+        if parts and not self.backlog:
             try:
-                sent = self.sock.send(parts[0]) if len(parts) == 1 else self.sock.sendmsg(parts[:PARTS_A_WRITE])
+                sent = (
+                    self.sock.send(parts[0]) if len(parts) == 1 else self.sock.sendmsg(parts[:PARTS_A_WRITE])
+                )
             except (BlockingIOError, InterruptedError):
                 sent = 0
             except OSError as error:
@@ -116,7 +122,7 @@ class TcpLink(Link):
             self._keep(parts, sent)
             if self.backlog:
                 self.server.loop.add_writer(self.fd, self.on_writable)
-        else:
+        elif parts:
             self._keep(parts, 0)
         if self.backlog:
             if self.peer.unsent > OUTPUT_LIMIT_BYTES:

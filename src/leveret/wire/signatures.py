@@ -216,7 +216,9 @@ def check_method(data: bytes, pos: i64, end: i64, method: i64) -> None:
         reader.finish()
     except MalformedFrame:
         octets = ",".join([str(octet) for octet in data[pos:end]])
-        raise FrameError(f"cannot decode <<{octets}>>") from None
+        error = FrameError(f"cannot decode <<{octets}>>")
+        error.method = int(method)
+        raise error from None
     if table_at >= 0:
         check_table(Reader(data, table_at, end))
 

@@ -4,43 +4,36 @@
     OPEN  --channel.close-->  gone
 
 `plain` says that a frame may take the short way in peer.py: the channel is open, between contents, not transactional
-and not waiting for an answer. What the methods do is in methods.py.
+and not waiting for an answer. What the methods do is in methods.py, how contents are put together in content.py.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from librt.strings import read_i16_be, read_i32_be, read_i64_be
+from librt.strings import read_i16_be, read_i32_be
 
 from leveret import limits
-from leveret.core.consumer import Consumer
+from leveret.core.queue import Queue
 from leveret.core.session import Session
 from leveret.core.turn import Waiter
-from leveret.errors import (
-    MalformedFrame,
-    NotFound,
-    PeerError,
-    PreconditionFailed,
-    UnexpectedFrame,
-)
-from leveret.message import ACCEPTED, AMQP091, REJECTED, RELEASED, Message
+from leveret.errors import BrokerError, NotFound, PeerError, PreconditionFailed, UnexpectedFrame
+from leveret.message import ACCEPTED, Message
 from leveret.native import i64
 from leveret.protocol.amqp091 import methods
 from leveret.protocol.amqp091.confirms import Confirms
+from leveret.protocol.amqp091.consumer import write_content
+from leveret.protocol.amqp091.content import METHOD, Content, at_method, properties_of
 from leveret.protocol.amqp091.tx import Transaction
 from leveret.wire import methods as wire
-from leveret.wire.properties import Properties, check_properties, decode_properties, delivery_mode_at
 
 if TYPE_CHECKING:
     from leveret.core.vhost import Route
-    from leveret.protocol.amqp091.consumer import AmqpConsumer
+    from leveret.protocol.amqp091.consumer import AmqpConsumer, AmqpGetter
     from leveret.protocol.amqp091.peer import AmqpPeer
 
-METHOD: Final[i64] = 1
-HEADER: Final[i64] = 2
-BODY: Final[i64] = 3
 HAS_USER_ID: Final[i64] = 0x0010
+HELD_FRAME_BYTES: Final[i64] = 64  # what a frame that is held costs beside its bytes
 
 
 class Answer(Waiter):
@@ -56,11 +49,22 @@ class Answer(Waiter):
         if self.position > durable:
             return self.position
         channel = self.channel
-        if not channel.gone:
-            if self.frame:
-                channel.peer.out.write(self.frame)
-                channel.peer.touch()
-            channel.answered()
+        if channel.held is not None:  # it has not ended
+            channel.peer.out.write(self.frame)
+            channel.peer.touch()
+            channel.go_on()
+        return 0
+
+
+class GoOn(Waiter):
+    """Handles what a channel held, once the core is done with what gave it its answer."""
+
+    def __init__(self, channel: AmqpChannel) -> None:
+        super().__init__()
+        self.channel = channel
+
+    def advance(self, durable: i64) -> i64:
+        self.channel.go_on()
         return 0
 
 
@@ -75,24 +79,19 @@ class AmqpChannel(Session):
         self.default_prefetch: i64 = 0  # basic.qos without global: for consumers to come
         self.confirms: Confirms | None = None
         self.tx: Transaction | None = None
-        self.next_consumer: i64 = 1
         self.last_queue = ""  # the queue declared last (AMQP 0-9-1, queue.declare)
-        self.held: list[bytes] | None = None  # frames that came while an answer is owed
+        self.held: list[bytes] | None = None  # frames that came while an answer is owed; None: none is
         self.held_bytes: i64 = 0
-        self.route: Route | None = None  # of the content that is arriving
-        self.content: list[bytes] | None = None
-        self.content_left: i64 = 0  # body bytes to come
-        self.content_size: i64 = 0
-        self.content_bytes: i64 = 0  # kept so far
-        self.published: i64 = 0
+        self.getter: AmqpGetter | None = None  # the basic.get that is not answered yet
+        self.content: Content | None = None  # of a publish, arriving
 
     # ---- frames
 
     def frame(self, kind: i64, frame: bytes) -> None:
-        """One whole frame of this channel, from its type octet to its end octet."""
+        """One whole, well-formed frame of this channel, from its type octet to its end octet."""
         if self.held is not None:
             self.held.append(frame)
-            self.held_bytes += i64(len(frame))
+            self.held_bytes += i64(len(frame)) + HELD_FRAME_BYTES
             if self.held_bytes > limits.HELD_FRAMES_BYTES:
                 self.peer.link.pause_for(self)
             return
@@ -100,101 +99,45 @@ class AmqpChannel(Session):
             if kind == METHOD:
                 methods.while_closing(self, i64(read_i32_be(frame, 7)))
             return
-        if kind == METHOD:
-            self._method(frame)
-        elif kind == HEADER:
-            self._header(frame)
+        content = self.content
+        if content is not None:
+            if content.take(kind, frame, self.peer.connection):
+                self._complete(content)
+        elif kind == METHOD:
+            methods.dispatch(self, i64(read_i32_be(frame, 7)), frame)
         else:
-            self._body(frame)
+            raise UnexpectedFrame("expected method frame, got non method frame instead")
 
-    def _method(self, frame: bytes) -> None:
-        if self.route is not None:
-            raise UnexpectedFrame(
-                "expected content header for class 60, got non content header frame instead"
-                if self.content is None
-                else "expected content body, got non content body frame instead"
-            )
-        if len(frame) < 12:
-            raise MalformedFrame("a method frame without a method")
-        methods.dispatch(self, i64(read_i32_be(frame, 7)), frame)
-
-    def expect_content(self, route: Route) -> None:
+    def expect_content(self, raw: bytes) -> None:
         """basic.publish came: its header and body follow (AMQP 0-9-1, 4.2.6)."""
-        self.route = route
-        self.content = None
+        self.content = Content(raw)
         self.plain = False
 
-    def _header(self, frame: bytes) -> None:
-        if self.route is None:
-            raise UnexpectedFrame("expected method frame, got non method frame instead")
-        if self.content is not None:
-            raise UnexpectedFrame("expected content body, got non content body frame instead")
-        if len(frame) < 22:
-            raise MalformedFrame("a content header that is cut short")
-        cls = i64(read_i16_be(frame, 7))
-        if cls != 60:
-            raise UnexpectedFrame(
-                f"expected content header for class 60, got one for class {int(cls)} instead"
-            )
-        size = read_i64_be(frame, 11)
-        limit = self.peer.connection.settings.message_size_max_bytes
-        if size < 0 or size > limit:
-            raise PreconditionFailed(f"message size {int(size)} is larger than configured max size {int(limit)}")
-        self.content = [frame]
-        self.content_size = size
-        self.content_left = size
-        self.content_bytes = i64(len(frame))
-        self.peer.connection.gathering(self.content_bytes)
-        if size == 0:
-            self._complete()
+    def _complete(self, content: Content) -> None:
+        self._content_done(content)
+        message = content.message(self.peer.frame_max)
+        route = self.resolve(content.raw)  # once more: what it found when it began may be gone
+        if route is not None:
+            message.route = route.raw
+            self.publish_special(route, message)
 
-    def _body(self, frame: bytes) -> None:
-        content = self.content
-        if content is None:
-            raise UnexpectedFrame(
-                "expected method frame, got non method frame instead"
-                if self.route is None
-                else "expected content header for class 60, got non content header frame instead"
-            )
-        size: i64 = i64(len(frame)) - 8
-        if size > self.content_left:
-            raise UnexpectedFrame("a content body that is longer than its header says")
-        content.append(frame)
-        self.content_left -= size
-        self.content_bytes += i64(len(frame))
-        self.peer.connection.gathering(i64(len(frame)))
-        if self.content_left == 0:
-            self._complete()
-
-    def _complete(self) -> None:
-        content = self.content
-        route = self.route
-        assert content is not None and route is not None
-        header = content[0]
-        self._content_done()
-        check_properties(header, 19, i64(len(header)) - 1)
-        flags: i64 = i64(read_i16_be(header, 19)) & 0xFFFF
-        persistent = flags != 0 and delivery_mode_at(header, 19, flags, i64(len(header)) - 1) == 2
-        m = Message(b"".join(content), route.raw, self.content_size, persistent, AMQP091)
-        self.publish_special(route, m)
-
-    def _content_done(self) -> None:
-        self.route = None
+    def _content_done(self, content: Content) -> None:
         self.content = None
-        self.peer.connection.gathering(-self.content_bytes)
-        self.content_bytes = 0
+        self.peer.connection.gathering(-content.kept_bytes)
         self._replain()
 
     def _replain(self) -> None:
-        self.plain = self.held is None and not self.closing and self.tx is None and self.route is None
+        self.plain = self.held is None and not self.closing and self.tx is None and self.content is None
 
     # ---- publishing
 
     def resolve(self, raw: bytes) -> Route | None:
-        """The route of a publish's raw arguments: exchange, key and bits. None if it was refused and the channel closed."""
+        """The route of a publish's raw arguments: exchange, key and bits. None: refused, and the channel closed."""
         try:
             return self.peer.connection.resolve(raw)
         except PeerError as error:
+            if error.method == 0:
+                error.method = wire.BASIC_PUBLISH
             if error.hard:
                 raise
             self.fail(error)
@@ -203,64 +146,54 @@ class AmqpChannel(Session):
     def publish_special(self, route: Route, m: Message) -> None:
         """A publish that needs a look: mandatory, routed by headers, with a user-id, gathered, or in a transaction."""
         flags: i64 = i64(read_i16_be(m.data, 19)) & 0xFFFF
-        if flags & HAS_USER_ID != 0:
-            try:
-                self._check_user(m)
-            except PeerError as error:
-                self.fail(error)
-                return
+        if flags & HAS_USER_ID != 0 and not self._may_say(m):
+            return
+        queues = route.queues
+        if route.by_headers:
+            queues = route.vhost.route_by_headers(route, properties_of(m).headers)
         tx = self.tx
         if tx is not None:
-            tx.publish(route, m)
+            tx.publish(route, queues, m)
             return
-        position = self.route_and_publish(route, m)
+        position = self.publish_to(route, queues, m)
         confirms = self.confirms
         if confirms is not None:
             confirms.note(position)
             self.peer.turn.wait_for(confirms, position)
 
-    def route_and_publish(self, route: Route, m: Message) -> i64:
-        """Publish, or return it if it is mandatory and no queue takes it."""
-        queues = route.queues
-        if route.by_headers:
-            queues = route.vhost.route_by_headers(route, properties_of(m).headers)
+    def publish_to(self, route: Route, queues: list[Queue], m: Message) -> i64:
+        """Publish, and return it if it is mandatory and no queue takes it."""
         if route.mandatory and not queues:
             self.return_message(m, 312, "NO_ROUTE")
         return route.vhost.publish(queues, m)
 
-    def return_message(self, m: Message, code: int, text: str) -> None:
-        from leveret.protocol.amqp091.consumer import write_content
-
+    def return_message(self, m: Message, code: i64, text: str) -> None:
         peer = self.peer
         wire.basic_return_raw(peer.out, self.number, code, text, m.route)
         write_content(peer, self.number, m)
         peer.touch()
 
-    def _check_user(self, m: Message) -> None:
+    def _may_say(self, m: Message) -> bool:
+        """Whether the message's user-id is true (RabbitMQ's validated user-id); the channel is closed if not."""
         user = self.peer.connection.user
         claimed = properties_of(m).user_id
-        if claimed is not None and claimed != user.name and "impersonator" not in user.tags:
-            raise PreconditionFailed(
-                f"user_id property set to '{claimed}' but authenticated user was '{user.name}'"
-            )
+        if claimed is None or claimed == user.name or "impersonator" in user.tags:
+            return True
+        text = f"user_id property set to '{claimed}' but authenticated user was '{user.name}'"
+        self.fail(at_method(PreconditionFailed(text), wire.BASIC_PUBLISH))
+        return False
 
     # ---- settling
 
     def ack(self, tag: i64, multiple: bool) -> None:
-        self.settle_tag(tag, multiple, ACCEPTED)
+        self.settle_tag(tag, multiple, ACCEPTED, wire.BASIC_ACK)
 
-    def reject(self, tag: i64, multiple: bool, requeue: bool) -> None:
-        self.settle_tag(tag, multiple, RELEASED if requeue else REJECTED)
-
-    def settle_tag(self, tag: i64, multiple: bool, outcome: i64) -> None:
+    def settle_tag(self, tag: i64, multiple: bool, outcome: i64, method: i64) -> None:
         tx = self.tx
-        if tx is not None:
-            done = tx.settle(tag, multiple, outcome)
-        else:
-            done = self.settle(tag, multiple, outcome)
+        done = self.settle(tag, multiple, outcome) if tx is None else tx.settle(tag, multiple, outcome)
         if not done:
-            error = PreconditionFailed(f"unknown delivery tag {int(tag)}")
-            self.fail(error)
+            unsigned = int(tag) & 0xFFFF_FFFF_FFFF_FFFF
+            self.fail(at_method(PreconditionFailed(f"unknown delivery tag {unsigned}"), method))
 
     def open_for_deliveries(self) -> bool:
         return not self.closing and self.peer.can_take()
@@ -278,40 +211,43 @@ class AmqpChannel(Session):
         turn.wait_for(Answer(self, position, frame), position)
 
     def hold(self) -> None:
-        if self.held is None:
-            self.held = []
-            self.held_bytes = 0
+        """An answer is owed: what comes now has to wait for it."""
+        self.held = []
+        self.held_bytes = 0
         self.plain = False
 
     def answered(self) -> None:
-        """The answer is given: handle what came meanwhile."""
+        """The answer is given. Called from inside the core, so that what is held has to wait a little more."""
+        if self.held:
+            self.peer.turn.wait_for(GoOn(self), 0)
+        else:
+            self.go_on()
+
+    def go_on(self) -> None:
+        """Handle what came while the answer was owed, until another one is."""
         held = self.held
         if held is None:
             return
         self.held = None
         self._replain()
-        self.peer.link.resume_for(self)
-        i: i64 = 0
-        while i < i64(len(held)):
-            frame = held[i]
-            i += 1
+        peer = self.peer
+        peer.link.resume_for(self)
+        at: i64 = 0
+        while at < i64(len(held)) and not peer.stopped:
+            frame = held[at]
+            at += 1
             try:
-                self.frame(i64(frame[0]), frame)
-            except PeerError as error:
-                if error.hard:
-                    self.peer.connection.fail(error)
-                    return
-                self.fail(error)
-            if self._holds_rest(held, i):
+                peer.frame(i64(frame[0]), frame, 0, i64(len(frame)))
+            except (PeerError, BrokerError) as error:
+                peer.connection.fail(error)
+                return
+            if self.held is not None:
+                self._hold_on(held[at:])
                 return
 
-    def _holds_rest(self, held: list[bytes], at: i64) -> bool:
-        """If the channel waits again, the rest of what was held waits with it."""
-        again = self.held
-        if again is None:
-            return False
-        again.extend(held[at:])
-        return True
+    def _hold_on(self, frames: list[bytes]) -> None:
+        for frame in frames:
+            self.frame(i64(frame[0]), frame)
 
     # ---- the end
 
@@ -324,21 +260,25 @@ class AmqpChannel(Session):
             peer.out, self.number, error.code, error.reply_text, error.method >> 16, error.method & 0xFFFF
         )
         peer.touch()
-        self.end()
         self.closing = True
+        self.end()
 
     def end(self) -> None:
-        """Let go of everything: consumers, unsettled deliveries, what was not committed."""
-        self.plain = False
+        """Let go of everything: consumers, unsettled deliveries, what was not committed, who waits."""
         if self.content is not None:
-            self._content_done()
+            self._content_done(self.content)
         self.plain = False
-        self.route = None
-        self.held = None
-        self.tx = None
-        confirms = self.confirms
-        if confirms is not None:
-            confirms.closed = True
+        if self.held is not None:
+            self.held = None
+            self.peer.link.resume_for(self)
+        if self.getter is not None:
+            self.getter.active = False
+            self.getter = None
+        if self.tx is not None:
+            self.tx.rollback()
+            self.tx = None
+        if self.confirms is not None:
+            self.confirms.closed = True
         consumers = self.consumers
         self.consumers = {}
         vhost = self.peer.vhost
@@ -351,7 +291,7 @@ class AmqpChannel(Session):
         """Its queue is gone: basic.cancel, if the client can take it (RabbitMQ's consumer_cancel_notify)."""
         self.consumers.pop(c.tag, None)
         peer = self.peer
-        if peer.connection.wants_cancels and not self.closing:
+        if peer.connection.wants_cancels and not self.closing and not self.gone:
             wire.basic_cancel(peer.out, self.number, c.tag, True)
             peer.touch()
 
@@ -362,12 +302,3 @@ class AmqpChannel(Session):
         if not self.last_queue:
             raise NotFound("no previously declared queue")
         return self.last_queue
-
-    def find_consumer(self, tag: str) -> Consumer | None:
-        return self.consumers.get(tag)
-
-
-def properties_of(m: Message) -> Properties:
-    """The decoded properties of a message of this protocol: its header frame's payload begins at byte 7."""
-    size: i64 = i64(read_i32_be(m.data, 3))
-    return decode_properties(m.data, 19, 7 + size)

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from leveret.protocol.amqp091.channel import AmqpChannel
     from leveret.protocol.amqp091.peer import AmqpPeer
 
-LARGE_BYTES: Final[i64] = 65_536  # content at least this long leaves uncopied where its channel number is right
+LARGE_BYTES: Final[i64] = (
+    65_536  # content at least this long leaves uncopied where its channel number is right
+)
 
 
 class AmqpConsumer(Consumer):

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 from librt.strings import BytesWriter
 
+from leveret.core.arguments import check_consumer
+from leveret.core.destination import named
 from leveret.core.vhost import VHost
 from leveret.errors import (
     ChannelError,
     CommandInvalid,
-    MalformedFrame,
     NotAllowed,
-    NotFound,
     NotSupported,
     PeerError,
     PreconditionFailed,
@@ -27,6 +27,7 @@ from leveret.message import REJECTED, RELEASED
 from leveret.native import i64
 from leveret.protocol.amqp091.confirms import Confirms
 from leveret.protocol.amqp091.consumer import AmqpConsumer, AmqpGetter
+from leveret.protocol.amqp091.content import at_method
 from leveret.protocol.amqp091.tx import Transaction
 from leveret.wire import methods as wire
 from leveret.wire.buffer import Reader
@@ -56,12 +57,15 @@ def dispatch(channel: AmqpChannel, method: i64, frame: bytes) -> None:
 
 
 def refuse(method: i64) -> None:
-    name = wire.method_name(method)
-    if name == "":
-        raise CommandInvalid(f"unknown method {{{int(method) >> 16},{int(method) & 0xFFFF}}}")
-    if method >> 16 == 10:
-        raise CommandInvalid("connection.* methods are for channel 0")
-    raise CommandInvalid("unimplemented method")
+    """A method that nobody knows, or that is the broker's or channel 0's alone."""
+    if wire.method_name(method) == "":
+        raise unknown(method)
+    raise at_method(CommandInvalid("unimplemented method"), method)
+
+
+def unknown(method: i64) -> CommandInvalid:
+    """RabbitMQ falls over here (541); this is the specification's code for it."""
+    return CommandInvalid(f"unknown method {{{int(method) >> 16},{int(method) & 0xFFFF}}}")
 
 
 def while_closing(channel: AmqpChannel, method: i64) -> None:
@@ -177,12 +181,9 @@ def queue_declare(channel: AmqpChannel, r: Reader) -> None:
     name = clean(r.shortstr())
     bits = r.octet()  # passive, durable, exclusive, auto-delete, no-wait
     args = read_table(r)
-    passive = bits & 1 != 0
-    if passive:
-        name = channel.queue_of(name)
     owner = channel.peer.connection
     queue = vhost_of(channel).declare_queue(
-        name, bits & 2 != 0, bits & 4 != 0, bits & 8 != 0, args, passive, owner
+        name, bits & 2 != 0, bits & 4 != 0, bits & 8 != 0, args, bits & 1 != 0, owner
     )
     channel.last_queue = queue.name
     out = BytesWriter()
@@ -271,6 +272,7 @@ def basic_consume(channel: AmqpChannel, r: Reader) -> None:
         raise NotAllowed(f"attempt to reuse consumer tag '{tag}'")
     vhost = vhost_of(channel)
     queue = vhost.queue(name, channel.peer.connection)
+    check_consumer(args, queue.queue_type, named("queue", queue.name, vhost.name))
     if not tag:
         tag = "amq.ctag-" + secrets.token_urlsafe(16)
     consumer = AmqpConsumer(channel, queue, tag, bits & 2 != 0, channel.default_prefetch)
@@ -295,16 +297,17 @@ def basic_cancel(channel: AmqpChannel, r: Reader) -> None:
 
 
 def basic_cancel_ok(channel: AmqpChannel, r: Reader) -> None:
-    r.shortstr()
+    """The client's answer to our cancel; unasked, RabbitMQ takes it for a cancel."""
+    consumer = channel.consumers.pop(r.shortstr(), None)
+    if consumer is not None:
+        vhost_of(channel).cancel(consumer)
 
 
 def basic_publish(channel: AmqpChannel, r: Reader) -> None:
     r.short()
     raw = r.rest()
-    route = channel.peer.routes.get(raw)
-    if route is None:
-        route = channel.peer.connection.resolve(raw)
-    channel.expect_content(route)
+    if channel.resolve(raw) is not None:
+        channel.expect_content(raw)
 
 
 def basic_get(channel: AmqpChannel, r: Reader) -> None:
@@ -315,6 +318,7 @@ def basic_get(channel: AmqpChannel, r: Reader) -> None:
     queue = vhost.queue(name, channel.peer.connection)
     getter = AmqpGetter(channel, queue, no_ack)
     channel.hold()
+    channel.getter = getter
     vhost.get(queue, getter)
 
 
@@ -326,12 +330,12 @@ def basic_ack(channel: AmqpChannel, r: Reader) -> None:
 def basic_nack(channel: AmqpChannel, r: Reader) -> None:
     tag = r.signed_longlong()
     bits = r.octet()  # multiple, requeue
-    channel.settle_tag(tag, bits & 1 != 0, RELEASED if bits & 2 else REJECTED)
+    channel.settle_tag(tag, bits & 1 != 0, RELEASED if bits & 2 else REJECTED, wire.BASIC_NACK)
 
 
 def basic_reject(channel: AmqpChannel, r: Reader) -> None:
     tag = r.signed_longlong()
-    channel.settle_tag(tag, False, RELEASED if r.octet() & 1 else REJECTED)
+    channel.settle_tag(tag, False, RELEASED if r.octet() & 1 else REJECTED, wire.BASIC_REJECT)
 
 
 def basic_recover_async(channel: AmqpChannel, r: Reader) -> None:
@@ -424,5 +428,3 @@ HANDLERS: Final[dict[int, Handler]] = {
     wire.TX_COMMIT: tx_commit,
     wire.TX_ROLLBACK: tx_rollback,
 }
-
-__all__ = ["HANDLERS", "MalformedFrame", "NotFound", "dispatch", "while_closing"]

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final
 from librt.strings import BytesWriter, read_i16_be, read_i32_be, read_i64_be
 
 from leveret.core.turn import Outlet, Turn
-from leveret.errors import FrameError, LeveretError, PeerError
+from leveret.errors import BrokerError, LeveretError, LostSync, PeerError
 from leveret.limits import FRAME_MAX_BEFORE_TUNE_BYTES, OUTPUT_HIGH_BYTES
 from leveret.message import AMQP091, Message
 from leveret.native import i64, mypyc_attr
+from leveret.wire.frames import octets_text
 from leveret.wire.properties import check_properties, delivery_mode_at
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ END: Final[i64] = 206
 PUBLISH: Final[i64] = (60 << 16) | 40
 ACK: Final[i64] = (60 << 16) | 80
 TOGETHER_BYTES: Final[i64] = 65_536  # a larger publish is gathered frame by frame
+SPLINTERS: Final[i64] = (
+    256  # with this much of frame heads and ends in it, an unfinished body is not looked at again
+)
 OUTPUT_HIGH: Final[i64] = OUTPUT_HIGH_BYTES
 HAS_DELIVERY_MODE: Final[i64] = 0x1000  # bits of the property flags (AMQP 0-9-1, 4.2.6.1)
 HAS_USER_ID: Final[i64] = 0x0010
@@ -49,6 +53,10 @@ class Link:
     def resume_for(self, channel: AmqpChannel) -> None:
         """The channel goes on."""
 
+    def hears(self) -> bool:
+        """Whether anything is read now: while nothing is, the other side's silence is none."""
+        return True
+
 
 class AmqpPeer(Outlet):
     def __init__(self, connection: Connection, turn: Turn, link: Link) -> None:
@@ -66,7 +74,7 @@ class AmqpPeer(Outlet):
         self.frame_max: i64 = FRAME_MAX_BEFORE_TUNE_BYTES
         self.channels: dict[int, AmqpChannel] = {}
         self.last: AmqpChannel | None = None  # the channel used last
-        self.routes: dict[bytes, Route] = {}
+        self.routes: dict[bytes, Route] = {}  # the virtual host's, once this connection has published
         self.vhost: VHost | None = None
         self.stopped = False  # takes no more input: closed, or about to be
         self.received_bytes: i64 = 0
@@ -102,6 +110,8 @@ class AmqpPeer(Outlet):
             self.parts_bytes = 0
             self.spoke = True
             self.link.write(parts)
+        elif self.stopped:
+            self.link.write(parts)  # nothing, but it may be time to close
 
     def drained(self) -> None:
         """The socket took what had gathered: consumers here have credit again."""
@@ -116,7 +126,7 @@ class AmqpPeer(Outlet):
     # ---- in
 
     def receive(self, chunk: bytes) -> None:
-        """Take what was read. Errors of the peer are answered, not raised."""
+        """Take what was read. Errors of the peer, and what the broker cannot do, are answered, not raised."""
         self.heard = True
         if self.stopped:
             return
@@ -138,12 +148,11 @@ class AmqpPeer(Outlet):
                 if pos < 0:
                     return
             pos = self.frames(data, pos)
-        except PeerError as error:
+            left: i64 = i64(len(data)) - pos
+            if left > 0 and not self.stopped:
+                self.keep(data[pos:] if pos > 0 else data)
+        except (PeerError, BrokerError) as error:
             self.connection.fail(error)
-            return
-        left: i64 = i64(len(data)) - pos
-        if left > 0 and not self.stopped:
-            self.keep(data[pos:] if pos > 0 else data)
 
     def keep(self, rest: bytes) -> None:
         """Keep the start of a frame, and find out how many bytes are worth another try."""
@@ -151,10 +160,12 @@ class AmqpPeer(Outlet):
         self.rest.append(rest)
         self.rest_bytes = size
         self.need = size + 1
-        if size >= 7:
-            whole: i64 = i64(read_i32_be(rest, 3)) + 8
-            if whole > self.need:
-                self.need = whole
+        if size >= 7 and self.connection.started:
+            payload = i64(read_i32_be(rest, 3))
+            if payload < 0 or payload > self.frame_max:
+                raise self.too_large(rest, 0, payload)
+            if payload + 8 > self.need:
+                self.need = payload + 8
 
     def frames(self, data: bytes, pos: i64) -> i64:
         """Handle the whole frames in `data` from `pos` on. Returns where the first that is not whole begins."""
@@ -163,7 +174,7 @@ class AmqpPeer(Outlet):
             if self.stopped:
                 return n
             size: i64 = i64(read_i32_be(data, pos + 3))
-            if size < 0 or size + 8 > self.frame_max:
+            if size < 0 or size > self.frame_max:  # 8 bytes too many pass (rabbit_reader, FRAME_SIZE_FUDGE)
                 raise self.too_large(data, pos, size)
             end = pos + size + 8
             if end > n:
@@ -198,7 +209,7 @@ class AmqpPeer(Outlet):
         """The short way of a publish whose frames follow each other. Returns where it ends; 0: it is not whole yet;
         -1: it has to go the long way."""
         if end + 22 > n:
-            return 0
+            return 0 if may_be_header(data, end, n) else -1
         if i64(data[end]) != HEADER:
             return -1
         head: i64 = i64(read_i32_be(data, end + 3))
@@ -220,7 +231,7 @@ class AmqpPeer(Outlet):
         got: i64 = 0
         while got < body:
             if stop + 8 > n:
-                return 0
+                return 0 if stop - end - head - got < SPLINTERS else -1
             size: i64 = i64(read_i32_be(data, stop + 3))
             if (
                 i64(data[stop]) != BODY
@@ -233,7 +244,7 @@ class AmqpPeer(Outlet):
             got += size
             stop += size + 8
             if stop > n:
-                return 0
+                return 0 if stop - end - head - got < SPLINTERS else -1
             if i64(data[stop - 1]) != END:
                 return -1
         if got != body:
@@ -270,21 +281,9 @@ class AmqpPeer(Outlet):
     def frame(self, kind: i64, data: bytes, pos: i64, end: i64) -> None:
         """The long way of one whole frame."""
         number: i64 = (i64(data[pos + 1]) << 8) | i64(data[pos + 2])
-        payload = data[pos + 7 : end - 1]
-        if kind == HEARTBEAT:
-            if number != 0 or len(payload) != 0:
-                raise FrameError(frame_text(kind, payload))
-            return
-        if number == 0:
-            self.connection.frame(kind, payload)
-            return
-        if kind < METHOD or kind > BODY:
-            raise FrameError(frame_text(kind, payload))
         channel = self.channels.get(int(number))
-        if channel is None:
-            channel = self.connection.open_channel(number, kind, payload)
-            if channel is not None:
-                self.channels[int(number)] = channel
+        if channel is None or not well_formed(kind, end - pos - 8):
+            self.connection.frame(kind, number, data[pos + 7 : end - 1])
             return
         try:
             channel.frame(kind, data[pos:end])
@@ -296,22 +295,35 @@ class AmqpPeer(Outlet):
     def too_large(self, data: bytes, pos: i64, size: i64) -> LeveretError:
         if size < 0:
             size += 1 << 32
-        return FrameError(
+        return LostSync(
             f"type {int(data[pos])}, all octets = <<>>: "
             f"{{frame_too_large,{int(size)},{int(self.frame_max) - 8}}}"
         )
 
 
-def frame_text(kind: i64, payload: bytes) -> str:
-    octets = ",".join([str(b) for b in payload[:32]])
-    return f"type {int(kind)}, all octets = <<{octets}>>: frame_error"
+def well_formed(kind: i64, size: i64) -> bool:
+    """Whether a frame of this type, with so many bytes of payload, can be one of a channel (4.2.3)."""
+    if kind == METHOD:
+        return size >= 4
+    if kind == HEADER:
+        return size >= 12
+    return kind == BODY
+
+
+def may_be_header(data: bytes, at: i64, n: i64) -> bool:
+    """Whether the start of a frame, up to `n`, can become a content header with properties."""
+    if at >= n:
+        return True
+    return i64(data[at]) == HEADER and (n - at < 7 or i64(read_i32_be(data, at + 3)) >= 14)
+
+
+def snippet(kind: i64, payload: bytes) -> str:
+    """How RabbitMQ shows a frame that it can make nothing of (rabbit_reader, payload_snippet)."""
+    shown = "all" if len(payload) <= 16 else "first 16"
+    return f"type {int(kind)}, {shown} octets = {octets_text(payload[:16])}"
 
 
 def bad_end(data: bytes, pos: i64, size: i64, end: i64) -> LeveretError:
     """RabbitMQ names the octets of a frame that does not end in 206 (AMQP 0-9-1, 4.2.3)."""
-    payload = data[pos + 7 : end - 1][:16]
-    octets = ",".join([str(b) for b in payload])
-    return FrameError(
-        f"type {int(data[pos])}, first 16 octets = <<{octets}>>: "
-        f"{{invalid_frame_end_marker,{int(data[end - 1])}}}"
-    )
+    shown = snippet(i64(data[pos]), data[pos + 7 : end - 1])
+    return LostSync(f"{shown}: {{invalid_frame_end_marker,{int(data[end - 1])}}}")

@@ -1,12 +1,14 @@
 """A channel's transaction (AMQP 0-9-1, tx class, as RabbitMQ does it): publishes and settlements kept until commit.
 
-Commit is one record of the journal: all of it or nothing after a crash. Routing happens at commit.
+Commit is one record of the journal: all of it or nothing after a crash. Queues are found when a message is published,
+as in RabbitMQ; those that are gone by the commit get nothing.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from leveret.core.queue import Queue
 from leveret.core.session import Run
 from leveret.message import Message
 from leveret.native import i64
@@ -25,12 +27,12 @@ class Settlement:
 class Transaction:
     def __init__(self, channel: AmqpChannel) -> None:
         self.channel = channel
-        self.publishes: list[tuple[Route, Message]] = []
+        self.publishes: list[tuple[Route, list[Queue], Message]] = []
         self.settlements: list[Settlement] = []
         self.size_bytes: i64 = 0
 
-    def publish(self, route: Route, m: Message) -> None:
-        self.publishes.append((route, m))
+    def publish(self, route: Route, queues: list[Queue], m: Message) -> None:
+        self.publishes.append((route, queues, m))
         weight = m.weight_bytes()
         self.size_bytes += weight
         self.channel.peer.connection.gathering(weight)
@@ -51,8 +53,8 @@ class Transaction:
         settlements = self.settlements
         self._reset()
         journal.begin_tx()
-        for route, m in publishes:
-            channel.route_and_publish(route, m)
+        for route, queues, m in publishes:
+            channel.publish_to(route, [q for q in queues if not q.gone], m)
         for s in settlements:
             channel.finish(s.run, s.outcome)
         return journal.end_tx()

@@ -1,0 +1,125 @@
+"""The content of a publish as its frames come in (AMQP 0-9-1, 4.2.6), until it is a message.
+
+    header frame, then body frames until they have as many bytes as the header says
+
+The frames are kept as received, since that is how they go out again; only a body in splinters is put together anew.
+Who sends what, and what becomes of a message, is not known here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from librt.strings import BytesWriter, read_i16_be, read_i32_be, read_i64_be
+
+from leveret import limits
+from leveret.errors import FrameError, MalformedFrame, PeerError, PreconditionFailed, UnexpectedFrame
+from leveret.message import AMQP091, Message
+from leveret.native import i64
+from leveret.wire import methods as wire
+from leveret.wire.frames import body_frames
+from leveret.wire.properties import Properties, check_properties, decode_properties, delivery_mode_at
+
+if TYPE_CHECKING:
+    from leveret.protocol.amqp091.connection import Connection
+
+METHOD: Final[i64] = 1
+HEADER: Final[i64] = 2
+BODY: Final[i64] = 3
+BASIC: Final[i64] = 60
+PROPERTIES: Final[i64] = 19  # where in a header frame the property flags are
+BODY_CEILING: Final[i64] = limits.MESSAGE_SIZE_CEILING_BYTES
+SPLINTER_BYTES: Final[i64] = 2_048  # body frames that are smaller, but for the last, are not kept as they are
+PIECE_BYTES: Final[i64] = 64  # what a frame costs beside its bytes
+
+
+class Content:
+    """raw: the arguments of the publish; pieces: its header frame and body frames; kept_bytes: what they take."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self.pieces: list[bytes] = []
+        self.size: i64 = 0
+        self.left: i64 = 0
+        self.kept_bytes: i64 = 0
+        self.splintered = False
+
+    def take(self, kind: i64, frame: bytes, connection: Connection) -> bool:
+        """One more frame. True when it was the last. Errors are worded as in rabbit_command_assembler."""
+        if not self.pieces:
+            self._header(kind, frame, connection.settings.message_size_max_bytes)
+        elif not self._body(kind, frame):
+            return False
+        self.pieces.append(frame)
+        more = i64(len(frame)) + PIECE_BYTES
+        self.kept_bytes += more
+        connection.gathering(more)
+        return self.left == 0
+
+    def _header(self, kind: i64, frame: bytes, limit: i64) -> None:
+        if kind != HEADER or (read_i16_be(frame, 9) != 0 and read_i16_be(frame, 7) == BASIC):  # a weight
+            raise unexpected("expected content header for class 60, got non content header frame instead")
+        cls = i64(read_i16_be(frame, 7)) & 0xFFFF
+        if cls != BASIC:
+            raise unexpected(f"expected content header for class 60, got one for class {int(cls)} instead")
+        size = read_i64_be(frame, 11)
+        if size < 0 or size > BODY_CEILING:
+            unsigned = int(size) & 0xFFFF_FFFF_FFFF_FFFF
+            text = f"content body size {unsigned} exceeds maximum allowed size {int(BODY_CEILING)}"
+            raise at_method(FrameError(text), wire.BASIC_PUBLISH)
+        if size > limit:  # RabbitMQ says so too, but only once it has read it all
+            text = f"message size {int(size)} is larger than configured max size {int(limit)}"
+            raise at_method(PreconditionFailed(text), wire.BASIC_PUBLISH)
+        self.size = size
+        self.left = size
+
+    def _body(self, kind: i64, frame: bytes) -> bool:
+        """False for a frame with nothing in it, which is allowed and not kept."""
+        if kind != BODY:
+            raise unexpected("expected content body, got non content body frame instead")
+        size: i64 = i64(len(frame)) - 8
+        if size > self.left:
+            text = "content body frame exceeds remaining content size"
+            raise at_method(FrameError(text), wire.BASIC_PUBLISH)
+        self.left -= size
+        if size < SPLINTER_BYTES and self.left > 0:
+            self.splintered = True
+        return size > 0
+
+    def message(self, frame_max: i64) -> Message:
+        """The message, once it is whole; its route is still to be found. Raises MalformedFrame."""
+        header = self.pieces[0]
+        end: i64 = i64(len(header)) - 1
+        try:
+            check_properties(header, PROPERTIES, end)
+        except MalformedFrame as error:
+            raise at_method(error, wire.BASIC_PUBLISH) from None
+        flags: i64 = i64(read_i16_be(header, PROPERTIES)) & 0xFFFF
+        persistent = flags != 0 and delivery_mode_at(header, PROPERTIES, flags, end) == 2
+        data = self._joined(frame_max) if self.splintered else b"".join(self.pieces)
+        return Message(data, b"", self.size, persistent, AMQP091)
+
+    def _joined(self, frame_max: i64) -> bytes:
+        """The body in frames as large as may be, instead of splinters."""
+        out = BytesWriter()
+        out.write(self.pieces[0])
+        channel = (i64(self.pieces[0][1]) << 8) | i64(self.pieces[0][2])
+        body = b"".join([piece[7:-1] for piece in self.pieces[1:]])
+        body_frames(out, channel, body, frame_max)
+        return out.getvalue()
+
+
+def unexpected(text: str) -> PeerError:
+    return at_method(UnexpectedFrame(text), wire.BASIC_PUBLISH)
+
+
+def at_method(error: PeerError, method: i64) -> PeerError:
+    """The error with the method that failed, which the close names."""
+    error.method = int(method)
+    return error
+
+
+def properties_of(m: Message) -> Properties:
+    """The decoded properties of a message of this protocol: its header frame's payload begins at byte 7."""
+    size: i64 = i64(read_i32_be(m.data, 3))
+    return decode_properties(m.data, PROPERTIES, 7 + size)
