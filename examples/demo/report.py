@@ -5,6 +5,7 @@ In a terminal the last line is a status that changes; elsewhere there is a plain
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from typing import TextIO
@@ -36,8 +37,8 @@ class Progress:
         """How far things are: overwritten by the next in a terminal."""
         if self.live:
             self._clear()
-            self._status = text
-            self._write(text)
+            self._status = text[: shutil.get_terminal_size().columns - 1]  # a longer one would break the line
+            self._write(self._status)
         elif text != self._status:
             self._status = text
             self._write(f"{time.monotonic() - self._started_s:6.1f} s  {text}\n")

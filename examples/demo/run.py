@@ -43,6 +43,7 @@ CRON_INTERVAL_S = 1.0
 PUBLISH_INTERVAL_S = 0.1  # between jobs, after a first third that goes out at once
 BROKER_AWAY_S = 1.0
 KILL_ATTEMPTS = 5
+FEWEST_TO_KILL = 12
 
 
 class Demo:
@@ -226,6 +227,11 @@ class Demo:
 
     async def stop_clients(self) -> None:
         """Ask everybody to leave. The producer leaves by itself when all is sent."""
+        if not self.outcome.stalled:
+            # One that has only just been started cannot leave in good order yet.
+            await self.tally.until(
+                lambda: set(self.children) <= {*self.tally.connects, "cron"}, "the last worker"
+            )
         codes = await asyncio.gather(*(child.stop() for child in self.children.values()))
         for name, code in zip(self.children, codes, strict=True):
             if name != "cron":  # a visit to a broker that is away fails, and may
@@ -286,8 +292,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.images and not (options.images.is_dir() and producer.images(options.images)):
         parser.error(f"--images {options.images}: no images there ({' '.join(sorted(producer.IMAGES))})")
-    if options.count < 12 and not options.images and not options.no_kill:
-        parser.error("--count: it takes 12 or more for something to happen in the middle (or --no-kill)")
+    if options.count < 1 or options.size < 1:
+        parser.error("--count and --size: 1 or more")
+    count = len(producer.images(options.images)) if options.images else options.count
+    if count < FEWEST_TO_KILL and not options.no_kill:
+        parser.error(
+            f"it takes {FEWEST_TO_KILL} images or more for something to happen in the middle (or --no-kill)"
+        )
     return options
 
 

@@ -50,9 +50,14 @@ async def run(url: str, name: str) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+    def lost(_: object, reason: BaseException | None) -> None:
+        if not stop.is_set():
+            say("lost", reason=repr(reason))
+
     connection = await aio_pika.connect_robust(url, reconnect_interval=RECONNECT_S)
     connection.reconnect_callbacks.add(lambda *_: say("connected"))
-    connection.close_callbacks.add(lambda _, reason: stop.is_set() or say("lost", reason=repr(reason)))
+    connection.close_callbacks.add(lost)
     say("connected")
     for subscription in (*SUBSCRIPTIONS, "portraits"):
         channel = await connection.channel()
