@@ -111,6 +111,7 @@ class Demo:
                 await image
                 if self.progress.live or made % 20 == 19:
                     self.progress.status(f"{report.bar(made + 1, count)} made {made + 1}/{count} images")
+        self.progress.finish()
         size_mb = sum(path.stat().st_size for path in self.originals.iterdir()) / 1e6
         self.progress.say(
             f"made {count} JPEGs of {self.options.size} pixels ({size_mb:.0f} MB) in {self.originals}"
