@@ -106,7 +106,9 @@ class Chain:
 
 
 class LogJournal(CleanJournal):
-    def __init__(self, source: StateSource, first_segment: i64, segment_bytes: i64, segments: i64 = LOG_SEGMENTS) -> None:
+    def __init__(
+        self, source: StateSource, first_segment: i64, segment_bytes: i64, segments: i64 = LOG_SEGMENTS
+    ) -> None:
         super().__init__()
         self.source = source
         self.segment = first_segment

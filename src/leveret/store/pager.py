@@ -25,6 +25,7 @@ DELETE: Final = 3
 DELETE_LANE: Final = 4
 STOP: Final = 5
 PREPARE: Final = 6
+TOGETHER: Final = 16  # pages whose names are synced at once
 PAUSE_S: Final = 0.03  # between steps of preparing, or
 HURRY_S: Final = 0.0005
 
@@ -55,6 +56,7 @@ class FilePager(Pager):
         self.pages = pages
         self.journal: Journal | None = None
         self.jobs: SimpleQueue[Job] = SimpleQueue()
+        self.performed: list[Job] = []
         self.done: deque[Job] = deque()
         self.deletions: deque[Deletion] = deque()
         self.wake: Callable[[], None] | None = None
@@ -99,6 +101,7 @@ class FilePager(Pager):
     def _submit(self, job: Job) -> None:
         if self.wake is None:
             self.perform(job)
+            self._names()
             self.finish()
         else:
             self.jobs.put(job)
@@ -140,15 +143,40 @@ class FilePager(Pager):
                 preparing = True
                 continue
             self.perform(job)
+            written = 0
+            while job.kind == PUT and written < TOGETHER and not self.jobs.empty():
+                job = self.jobs.get()  # whatever it is, the pages before it get their names in one go
+                if job.kind in (STOP, PREPARE):
+                    break
+                self.perform(job)
+                written += 1
+            self._names()
             if self.wake is not None:
                 self.wake()
+            if job.kind == STOP:
+                return
+            preparing = preparing or job.kind == PREPARE
+
+    def _names(self) -> None:
+        """Bring the names of pages just written to disk; only then are they reported."""
+        performed = self.performed
+        if not performed:
+            return
+        self.performed = []
+        try:
+            self.pages.sync_directories()
+        except StoreError as error:
+            for job in performed:
+                if job.kind == PUT and not job.error:
+                    job.error = error.text
+        self.done.extend(performed)
 
     def perform(self, job: Job) -> None:
         try:
             if job.kind == PUT:
                 task = job.task
                 assert task is not None
-                self.pages.put(int(job.lane), int(job.base), task.parts, True)
+                self.pages.put(int(job.lane), int(job.base), task.parts, False)
             elif job.kind == GET:
                 task = job.task
                 assert task is not None
@@ -159,7 +187,7 @@ class FilePager(Pager):
                 self.pages.delete_queue(int(job.lane))
         except (StoreError, Damaged) as error:
             job.error = error.text
-        self.done.append(job)
+        self.performed.append(job)
 
     def _patience(self) -> float:
         hurry = self.hurry
