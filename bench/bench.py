@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import disk
-from bench.brokers import Broker, Leveret, RabbitMq310
+from bench.brokers import Broker, Leveret, RabbitMq310, port_and_pid
 from bench.figures import Figure, median
 from bench.generators import Figures, Run
 
@@ -74,8 +73,7 @@ class Bench:
         if where == "none":
             return None
         if where:
-            port, _, pid = where.rpartition("@")[2].rpartition(":")[2].partition(",")
-            broker = Broker(int(port.strip("/")), int(pid or 0))
+            broker = Broker(*port_and_pid(where))
             broker.name = "RabbitMQ"
             return broker
         return RabbitMq310(self.fresh("rabbitmq")) if RabbitMq310.installed() else None
@@ -83,7 +81,6 @@ class Bench:
     def close(self) -> None:
         if self._rival is not None:
             self._rival.stop()
-        shutil.rmtree(self.directory, ignore_errors=True)
 
     # ---- loads
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -29,6 +30,14 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def port_and_pid(text: str) -> tuple[int, int]:
+    """`PORT`, `PORT,PID` or an `amqp://` URL of this machine, with `,PID` behind it or not. Raises ValueError."""
+    found = re.fullmatch(r"(?:amqp://(?:[^@/]*@)?[^:/]+:)?(\d+)(?:/[^,]*)?(?:,(\d+))?", text)
+    if found is None:
+        raise ValueError(f"--rabbitmq {text}: it takes PORT[,PID], amqp://HOST:PORT/[,PID], or none")
+    return int(found.group(1)), int(found.group(2) or 0)
 
 
 def answers(port: int) -> bool:

@@ -32,7 +32,7 @@ COMMITTED: Final = ROOT / "bench" / "instructions.json"
 SCENARIOS: Final = ("transient", "transient-celery", "durable", "durable-celery")
 FEW: Final = 4_000
 MANY: Final = 24_000
-WORSE: Final = 0.05
+WORSE_PERCENT: Final = 5
 
 
 class NotCounted(Exception):
@@ -98,10 +98,10 @@ def compare(counted: dict[str, int], committed: dict[str, int]) -> tuple[list[st
             continue
         change = value / before - 1
         said = ""
-        if change > WORSE:
-            said = f"  more than {WORSE:.0%} worse: make it better, or change the figure in the same commit"
+        if value * 100 > before * (100 + WORSE_PERCENT):
+            said = f"  more than {WORSE_PERCENT} % worse: make it better, or change the figure in the same commit"
             worse = True
-        elif change < -WORSE:
+        elif value * 100 < before * (100 - WORSE_PERCENT):
             said = "  better: write it down with --write"
         lines.append(f"{scenario:<18} {value:>8,}  committed {before:>8,}  {change:+.1%}{said}")
     return lines, worse

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench import backlogs, generators, latencies, rates, sizes
 from bench.bench import Bench, Line, Options
-from bench.brokers import StartFailed
+from bench.brokers import StartFailed, port_and_pid
 from bench.client import Refused
 from bench.figures import HEAD, Figure, merge
 
@@ -133,19 +133,21 @@ def main(argv: list[str]) -> int:
     options = Options(
         **{name: getattr(arguments, name) for name in Options.__dataclass_fields__}  # the names are the same
     )
-    directory = Path(tempfile.mkdtemp(prefix="leveret-bench-", dir=arguments.dir))
     try:
         lines = chosen(arguments.names)
-        bench = Bench(
-            options, directory, amqpload(arguments.amqpload, directory), generators.build_pairload(directory)
-        )
+        if options.rabbitmq not in ("", "none"):
+            port_and_pid(options.rabbitmq)
+        with tempfile.TemporaryDirectory(prefix="leveret-bench-", dir=arguments.dir) as name:
+            into = Path(name)
+            load = amqpload(arguments.amqpload, into)
+            bench = Bench(options, into, load, generators.build_pairload(into))
+            try:
+                figures, failures = measure(bench, lines)
+            finally:
+                bench.close()
     except ValueError as error:
         print(f"bench/run.py: {error}", file=sys.stderr)
         return 64
-    try:
-        figures, failures = measure(bench, lines)
-    finally:
-        bench.close()
     if arguments.json:
         results = {
             "about": about(options, argv),

@@ -94,7 +94,7 @@ class Client:
         )
         self.say(b"AMQP\0\0\x09\x01")
         self.say(method_frame(0, (10, 11), login))
-        self.say(method_frame(0, (10, 31), struct.pack(">HIH", 0, 131072, 0)))
+        self.say(method_frame(0, (10, 31), struct.pack(">HIH", 2047, 131072, 0)))
         self.say(method_frame(0, (10, 40), short_string("/") + b"\0\0"))
         self.say(method_frame(1, (20, 10), b"\0"))
 
