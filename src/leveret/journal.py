@@ -51,6 +51,7 @@ class Journal:
         self.block: i64 = 1  # the block being filled
         self.durable: i64 = 0  # every block up to this one is on disk
         self.segment: i64 = 0  # the segment that the open block will be in, or an older one
+        self.tick: i64 = 0  # counts tenths of a second
         self.urgent = False  # somebody waits for the open block
         self.backlog_bytes: i64 = 0  # handed over and not on disk yet
 

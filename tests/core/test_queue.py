@@ -185,3 +185,22 @@ def test_redelivered_only_where_a_delivery_may_have_been() -> None:
     again = Hand(after, after.vhost.queue("q", None))
     after.settle_down()
     assert [flag for _, _, flag in again.got] == [True] * 5 + [False] * 45
+
+
+def test_the_flag_stays_exact_while_deliveries_are_few() -> None:
+    """A worker that takes one message at a time: after a crash only what it had carries the flag."""
+    rig = Rig()
+    queue = rig.queue()
+    for n in range(50):
+        rig.publish("q", b"%d" % n)
+    rig.settle_down()
+    hand = Hand(rig, queue, 1)
+    for _ in range(20):
+        rig.settle_down()
+        rig.journal.tick += 1
+        hand.settle(0, ACCEPTED, multiple=True)
+    rig.settle_down()
+    after = rig.crash()
+    again = Hand(after, after.vhost.queue("q", None))
+    after.settle_down()
+    assert [(int(body), flag) for _, body, flag in again.got] == [(n, n == 20) for n in range(20, 50)]

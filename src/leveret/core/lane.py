@@ -24,6 +24,7 @@ STEP_MAX: Final[i64] = DELIVERED_MARK_STEP
 SMALL_TAIL: Final[i64] = (
     256  # an emptied tail with more slots than this is given up, to keep idle queues small
 )
+BUSY: Final[i64] = 8  # marks in a tenth of a second from which on they are set ahead
 UNLIMITED: Final[i64] = 1 << 62
 
 
@@ -98,7 +99,9 @@ class Lane:
         self.mark: i64 = 0  # journaled: below this, messages may have been delivered
         self.mark_block: i64 = 0
         self.mark_durable: i64 = 0
-        self.mark_step: i64 = 0
+        self.mark_step: i64 = 0  # how far ahead it was set last; 0: not ahead
+        self.mark_tick: i64 = 0
+        self.marks: i64 = 0  # set in that tick
         self.handed_out: i64 = 0  # one more than the greatest number handed out
         self.block: i64 = -1  # the open block when the last durable message came, and
         self.block_first: i64 = 0  # the first message of this lane in that block
@@ -270,15 +273,9 @@ class Lane:
             return want
         end = seq + want
         if end > self.mark:
-            step = self.mark_step * 2
-            if step < want:
-                step = want
-            if step > STEP_MAX:
-                step = STEP_MAX
-            self.mark_step = step
-            self.mark = max(end, seq + step)
-            self.mark_block = journal.delivered(self.lid, self.mark)
+            self._advance_mark(seq, end)
         elif end + STEP_MAX // 2 > self.mark and self.mark_step >= STEP_MAX and self.mark_block == 0:
+            self.marks += 1
             self.mark = end + STEP_MAX
             self.mark_block = journal.delivered(self.lid, self.mark)
         if end <= self.mark_durable or self.mark_block == 0:
@@ -289,6 +286,23 @@ class Lane:
             return self.mark_durable - seq
         self.owner.await_mark(self.mark_block)
         return 0
+
+    def _advance_mark(self, seq: i64, end: i64) -> None:
+        """Journal that messages below `end` may have been handed out: exactly so far while deliveries are few (each
+        waits for the disk then), and in growing steps ahead of them while they are many."""
+        tick = self.journal.tick
+        if tick != self.mark_tick:
+            if tick > self.mark_tick + 1 or self.marks < BUSY:
+                self.mark_step = 0
+            self.mark_tick = tick
+            self.marks = 0
+        self.marks += 1
+        self.mark = end
+        if self.mark_step > 0 or self.marks > BUSY:
+            step = min(max(self.mark_step * 2, end - seq), STEP_MAX)
+            self.mark_step = step
+            self.mark = max(end, seq + step)
+        self.mark_block = self.journal.delivered(self.lid, self.mark)
 
     # ---- settled, or back again
 

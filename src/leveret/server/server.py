@@ -341,8 +341,10 @@ class Server:
         self.timer = self.loop.call_later(TICK_S, self.tick)
         now = time.monotonic_ns() // 1_000_000
         self.now_ms = now
-        if self.journal is not None and not self.journal.empty():
-            self.journal.urgent = True
+        if self.journal is not None:
+            self.journal.tick += 1
+            if not self.journal.empty():
+                self.journal.urgent = True
         if self.watermarks.due(now):
             self._watermarks(now)
             self._visit(now)
