@@ -21,6 +21,10 @@ RABBITMQ_310 = Path(
 START_S = 120.0
 
 
+class Usage(ValueError):
+    """An option that makes no sense; the text says which and what is allowed."""
+
+
 class StartFailed(Exception):
     """The broker did not come up."""
 
@@ -33,10 +37,10 @@ def free_port() -> int:
 
 
 def port_and_pid(text: str) -> tuple[int, int]:
-    """`PORT`, `PORT,PID` or an `amqp://` URL of this machine, with `,PID` behind it or not. Raises ValueError."""
+    """`PORT`, `PORT,PID` or an `amqp://` URL of this machine, with `,PID` behind it or not. Raises Usage."""
     found = re.fullmatch(r"(?:amqp://(?:[^@/]*@)?[^:/]+:)?(\d+)(?:/[^,]*)?(?:,(\d+))?", text)
     if found is None:
-        raise ValueError(f"--rabbitmq {text}: it takes PORT[,PID], amqp://HOST:PORT/[,PID], or none")
+        raise Usage(f"--rabbitmq {text}: it takes PORT[,PID], amqp://HOST:PORT/[,PID], or none")
     return int(found.group(1)), int(found.group(2) or 0)
 
 

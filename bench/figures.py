@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
+from bench.brokers import Usage
+
 UNMEASURED: Final = "-"
 HEAD: Final = "| work | Leveret | beside it | judged by | must | aim | verdict |\n" + "| --- " * 7 + "|"
 
@@ -78,11 +80,11 @@ def ratio(value: float, by: float) -> float | None:
 
 def merge(document: str, section: str, rows: Sequence[str]) -> str:
     """Put rows into the table between `<!-- begin SECTION -->` and `<!-- end SECTION -->`: a row replaces the one of
-    the same work and the same judged figure, and others stay. Raises ValueError when there is no such section."""
+    the same work and the same judged figure, and others stay. Raises Usage when there is no such section."""
     begin, end = f"<!-- begin {section} -->", f"<!-- end {section} -->"
     found = re.search(f"{re.escape(begin)}\n(.*?){re.escape(end)}", document, re.DOTALL)
     if found is None:
-        raise ValueError(f"no section '{section}': it stands between {begin} and {end}")
+        raise Usage(f"no section '{section}': it stands between {begin} and {end}")
     table: dict[tuple[str, str], str] = {}
     for row in [line for line in found.group(1).splitlines() if line.startswith("| ")][2:] + list(rows):
         table[_key(row)] = row

@@ -45,13 +45,18 @@ class Run:
         self.process = subprocess.Popen(self.words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def figures(self) -> Figures:
-        """Waits for its end."""
+        """Waits for its end. Raises GeneratorFailed, also when messages did not arrive 20 s after the last publish."""
         output, errors = self.process.communicate()
         if self.process.returncode != 0:
             raise GeneratorFailed(
                 f"{' '.join(self.words)}: exit code {self.process.returncode}: {errors.strip()}"
             )
-        return parse(output)
+        figures = parse(output)
+        if figures.get("lost", 0) > 0:
+            raise GeneratorFailed(
+                f"{' '.join(self.words)}: {figures['lost']:.0f} messages were not delivered"
+            )
+        return figures
 
     def stop(self) -> None:
         """End it early and forget its figures."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench import backlogs, generators, latencies, rates, sizes
 from bench.bench import Bench, Line, Options
-from bench.brokers import StartFailed, port_and_pid
+from bench.brokers import StartFailed, Usage, port_and_pid
 from bench.client import Refused
 from bench.figures import HEAD, Figure, merge
 
@@ -72,13 +72,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def chosen(names: list[str]) -> list[Line]:
-    """Raises ValueError for a name that is none."""
+    """Raises Usage for a name that is none."""
     if "all" in names:
         return LINES
     known = {line.name: line for line in LINES}
     for name in names:
         if name not in known:
-            raise ValueError(f"no line '{name}'; there are: {', '.join(known)}")
+            raise Usage(f"no line '{name}'; there are: {', '.join(known)}")
     return [known[name] for name in names]
 
 
@@ -87,9 +87,7 @@ def amqpload(path: Path | None, into: Path) -> Path:
         return path.resolve()
     source = os.environ.get("AMQPLOAD_SRC")
     if not source:
-        raise ValueError(
-            "say where amqpload is: --amqpload PATH (built), or AMQPLOAD_SRC=DIR with its Makefile"
-        )
+        raise Usage("say where amqpload is: --amqpload PATH (built), or AMQPLOAD_SRC=DIR with its Makefile")
     return generators.build_amqpload(Path(source), into)
 
 
@@ -137,6 +135,8 @@ def main(argv: list[str]) -> int:
         lines = chosen(arguments.names)
         if options.rabbitmq not in ("", "none"):
             port_and_pid(options.rabbitmq)
+        if arguments.docs:
+            merge(DOCUMENT.read_text(), arguments.docs, [])
         with tempfile.TemporaryDirectory(prefix="leveret-bench-", dir=arguments.dir) as name:
             into = Path(name)
             load = amqpload(arguments.amqpload, into)
@@ -145,7 +145,7 @@ def main(argv: list[str]) -> int:
                 figures, failures = measure(bench, lines)
             finally:
                 bench.close()
-    except ValueError as error:
+    except Usage as error:
         print(f"bench/run.py: {error}", file=sys.stderr)
         return 64
     if arguments.json:
