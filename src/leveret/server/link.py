@@ -127,7 +127,7 @@ class TcpLink(Link):
         if self.backlog:
             if self.peer.unsent > OUTPUT_LIMIT_BYTES:
                 self.pause()
-        elif self.peer.stopped:
+        elif self.connection.state == CLOSED:
             self.close()
 
     def _keep(self, parts: list[bytes], sent: int) -> None:
@@ -168,7 +168,7 @@ class TcpLink(Link):
             self.server.schedule()
         if not backlog:
             self.server.loop.remove_writer(self.fd)
-            if peer.stopped:
+            if self.connection.state == CLOSED:
                 self.close()
 
     # ---- the end

@@ -68,6 +68,18 @@ class GoOn(Waiter):
         return 0
 
 
+class Notice(Waiter):
+    """Has a channel tell of consumers whose queues are gone, once the core is done with deleting them."""
+
+    def __init__(self, channel: AmqpChannel) -> None:
+        super().__init__()
+        self.channel = channel
+
+    def advance(self, durable: i64) -> i64:
+        self.channel.tell_cancelled()
+        return 0
+
+
 class AmqpChannel(Session):
     def __init__(self, peer: AmqpPeer, number: i64) -> None:
         super().__init__()
@@ -83,6 +95,7 @@ class AmqpChannel(Session):
         self.held: list[bytes] | None = None  # frames that came while an answer is owed; None: none is
         self.held_bytes: i64 = 0
         self.getter: AmqpGetter | None = None  # the basic.get that is not answered yet
+        self.cancelled: list[str] | None = None  # tags of consumers whose end is still to be told
         self.content: Content | None = None  # of a publish, arriving
 
     # ---- frames
@@ -230,6 +243,7 @@ class AmqpChannel(Session):
             return
         self.held = None
         self._replain()
+        self.tell_cancelled()
         peer = self.peer
         peer.link.resume_for(self)
         at: i64 = 0
@@ -290,10 +304,23 @@ class AmqpChannel(Session):
     def consumer_cancelled(self, c: AmqpConsumer) -> None:
         """Its queue is gone: basic.cancel, if the client can take it (RabbitMQ's consumer_cancel_notify)."""
         self.consumers.pop(c.tag, None)
-        peer = self.peer
-        if peer.connection.wants_cancels and not self.closing and not self.gone:
-            wire.basic_cancel(peer.out, self.number, c.tag, True)
-            peer.touch()
+        if not self.peer.connection.wants_cancels:
+            return
+        if self.cancelled is None:
+            self.cancelled = []
+            self.peer.turn.wait_for(Notice(self), 0)
+        self.cancelled.append(c.tag)
+
+    def tell_cancelled(self) -> None:
+        """After the answer to what deleted the queue, as in RabbitMQ: clients take a basic.cancel that comes before
+        their queue.delete-ok for a surprise."""
+        tags = self.cancelled
+        if tags is None or self.held is not None or self.closing or self.gone:
+            return
+        self.cancelled = None
+        for tag in tags:
+            wire.basic_cancel(self.peer.out, self.number, tag, True)
+        self.peer.touch()
 
     def queue_of(self, name: str) -> str:
         """An empty name stands for the queue this channel declared last."""

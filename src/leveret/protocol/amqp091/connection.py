@@ -1,8 +1,7 @@
 """The connection's own conversation on channel 0 (AMQP 0-9-1, connection class).
 
     HEADER -> STARTING -> TUNING -> OPENING -> RUNNING -> CLOSED
-    RUNNING --error--> CLOSING (connection.close sent; all is passed over but close and close-ok) --> CLOSED
-    before RUNNING --error--> CLOSED, at once; so too where the next frame cannot be found any more
+    any --error--> CLOSING (connection.close sent; all is passed over but close and close-ok) --close-ok--> CLOSED
 
 No mechanism that is offered has a challenge, so there is no connection.secure.
 It knows credentials, negotiation and the life of channels; frames are cut in peer.py, methods of channels are in
@@ -282,7 +281,7 @@ class Connection:
     def _close(self, r: Reader) -> None:
         code = r.short()
         text = r.shortstr()
-        self.close_reason = f"closed by the client: {code} {text}" if code != 200 else ""
+        self.close_reason = f"closed by the client: {code} {text}" if code not in (0, 200) else ""
         for channel in list(self.peer.channels.values()):
             channel.go_on()  # what it sent before it closed counts, whether or not it has seen all answers
         if self.state >= CLOSING:
@@ -361,24 +360,23 @@ class Connection:
     # ---- the end
 
     def fail(self, error: LeveretError) -> None:
-        """A connection error: say why, let go of everything, wait for close-ok."""
+        """A connection error: say why, let go of everything, wait for close-ok. Who serves the socket limits the wait;
+        there is one before the connection is open too, since some clients take an end at once for a lost network."""
+        if isinstance(error, LostSync):
+            self.peer.stopped = True
         if self.state >= CLOSING:
-            if isinstance(error, LostSync):
-                self._shut()
             return
-        state = self.state
         if not self.close_reason:
             self.close_reason = error.reply_text
         self.end_channels()
-        told = state != STARTING or not isinstance(error, LoginRefused)
-        if told or self.capabilities.get("authentication_failure_close") is True:
-            wire.connection_close(
-                self.peer.out, error.code, error.reply_text, error.method >> 16, error.method & 0xFFFF
-            )
-            self.peer.touch()
         self.state = CLOSING
-        if state != RUNNING or isinstance(error, LostSync):
+        if isinstance(error, LoginRefused) and not self.capabilities.get("authentication_failure_close"):
             self._shut()
+            return
+        wire.connection_close(
+            self.peer.out, error.code, error.reply_text, error.method >> 16, error.method & 0xFFFF
+        )
+        self.peer.touch()
 
     def close(self, error: LeveretError) -> None:
         """Close from our side: shutdown, or an operator's wish."""
@@ -410,7 +408,7 @@ class Connection:
             self.vhost.owner_gone(self)
 
     def _shut(self) -> None:
-        """Nothing more is read; what is written goes out, then the socket is closed."""
+        """The end: what is written goes out, then the socket is closed."""
         self.state = CLOSED
         self.peer.stopped = True
         self.peer.touch()

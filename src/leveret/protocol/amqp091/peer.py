@@ -67,6 +67,7 @@ class AmqpPeer(Outlet):
         self.out = BytesWriter()
         self.parts: list[bytes] = []  # output before `out`: large contents, uncopied
         self.parts_bytes: i64 = 0
+        self.choked = False  # a consumer was refused credit because of that
         self.unsent: i64 = 0  # what the socket has not taken yet
         self.rest: list[bytes] = []  # input of a frame that is not whole yet
         self.rest_bytes: i64 = 0
@@ -76,7 +77,7 @@ class AmqpPeer(Outlet):
         self.last: AmqpChannel | None = None  # the channel used last
         self.routes: dict[bytes, Route] = {}  # the virtual host's, once this connection has published
         self.vhost: VHost | None = None
-        self.stopped = False  # takes no more input: closed, or about to be
+        self.stopped = False  # takes no more input: closed, or cannot tell where a frame begins
         self.received_bytes: i64 = 0
         self.sent_bytes: i64 = 0
         self.heard = False  # since the last tick
@@ -110,18 +111,24 @@ class AmqpPeer(Outlet):
             self.parts_bytes = 0
             self.spoke = True
             self.link.write(parts)
+            if self.choked and self.can_take():  # the socket took all of it at once
+                self.drained()
         elif self.stopped:
             self.link.write(parts)  # nothing, but it may be time to close
 
     def drained(self) -> None:
         """The socket took what had gathered: consumers here have credit again."""
+        self.choked = False
         for channel in self.channels.values():
             for c in channel.consumers.values():
                 c.queue.wake()
 
     def can_take(self) -> bool:
-        """Whether the other side keeps up with its deliveries."""
-        return self.unsent + self.parts_bytes + i64(len(self.out)) < OUTPUT_HIGH
+        """Whether the other side keeps up with its deliveries. If not, `drained` follows once it does."""
+        if self.unsent + self.parts_bytes + i64(len(self.out)) < OUTPUT_HIGH:
+            return True
+        self.choked = True
+        return False
 
     # ---- in
 
