@@ -205,17 +205,21 @@ class Lane:
             return 0
         slot = self.cursor
         base = page.base
+        states = page.touch(slot)
+        touched: i64 = len(states)
+        while slot < touched and (i64(states[slot]) == OUT or i64(states[slot]) == GONE):
+            slot += 1
+        messages = page.messages
+        assert messages is not None
+        count = page.count
         if limit > page.ready:
             limit = page.ready
         if self.durable:
             limit = self._allowed(base + slot, limit)
             if limit == 0:
                 return 0
-        states = page.touch(slot)
-        touched: i64 = len(states)
-        messages = page.messages
-        assert messages is not None
-        count = page.count
+            if count > slot + limit:  # slots that are passed over must not lead beyond what is allowed
+                count = slot + limit
         no_ack = c.no_ack
         fresh: i64 = GONE if no_ack else OUT
         below = self.redelivered_below
@@ -626,8 +630,13 @@ class Lane:
         return pages[i].base if i < i64(len(pages)) else UNLIMITED
 
     def restored(self, next_seq: i64) -> None:
-        """No more messages come; new ones get numbers from here."""
+        """No more messages come; new ones get numbers from here, and have been handed out to nobody."""
         self.next_seq = next_seq
+        if self.mark > next_seq:
+            self.redelivered_below = next_seq
+            self.handed_out = next_seq
+            self.mark = next_seq
+            self.mark_durable = next_seq
         tail = self.tail
         if tail is not None:
             tail.closed = True  # slots of a page follow each other, and numbers may be missing here

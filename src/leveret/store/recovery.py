@@ -141,9 +141,7 @@ class Recovery:
             state = self._lane(read_i64_be(payload, body))
             state.known = True
             state.next_seq = read_i64_be(payload, body + 8)
-            below = read_i64_be(payload, body + 16)
-            if below > state.below:
-                state.below = below
+            state.below = read_i64_be(payload, body + 16)  # what was said before the checkpoint is in it
         elif kind == CLEAN:
             self.clean = True
         elif kind not in (BEGIN, END):

@@ -1,0 +1,235 @@
+"""A broker's process on a disk that may fail: the real core, journal, log, pager and pages, and no threads.
+
+What the server's threads do is done in steps, in whatever order a test likes: a block is handed over, written, and
+reported; pages are written, and reported. The loop's part is `turn`. A `Hand` plays a consumer.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from leveret.core.asking import OneMessage, Receiver
+from leveret.core.broker import Broker
+from leveret.core.lane import Lane
+from leveret.core.page import AGAIN, GONE, READY
+from leveret.core.queue import Queue
+from leveret.core.restore import BrokerRestorer, BrokerSource
+from leveret.core.session import Session
+from leveret.core.vhost import Route
+from leveret.errors import StoreError
+from leveret.message import AMQP091, Message
+from leveret.store.disk import Disk
+from leveret.store.journal import Block
+from leveret.store.log import FileLog
+from leveret.store.opening import finish, new_journal, read_log, replay
+from leveret.store.pager import FilePager, Job
+from leveret.store.pages import FilePages
+
+SEGMENT_BYTES = 16_384
+SEGMENTS = 3
+PAGE_SLOTS = 8
+PAGE_BYTES = 4_096
+MEMORY_BYTES = 8_192
+
+
+class Hand:
+    """A consumer on a session of its own. got: (tag, body, redelivered), not looked at yet."""
+
+    def __init__(self, machine: Machine, queue: Queue, prefetch: int, no_ack: bool, name: str) -> None:
+        self.machine = machine
+        self.queue = queue
+        self.no_ack = no_ack
+        self.session = Session()
+        self.getters: list[OneMessage] = []
+        self.got: deque[tuple[int, bytes, bool]] = deque()
+        self.unsettled: dict[int, int] = {}  # tag: what the test knows the message by
+        self.consumer = Receiver(self.session, queue, name, no_ack, prefetch, self._take)
+        self.session.consumers[name] = self.consumer
+        machine.vhost.consume(queue, self.consumer)
+
+    def _take(self, tag: int, m: Message, redelivered: bool) -> None:
+        self.got.append((tag, m.data, redelivered))
+
+    def ask(self) -> None:
+        """One message by get, beside those that are pushed."""
+
+        def then(m: Message | None, redelivered: bool) -> None:
+            if m is not None:
+                self.got.append((int(self.session.next_tag) - 1, m.data, redelivered))
+
+        getter = OneMessage(self.session, self.queue, then)
+        self.getters.append(getter)
+        self.queue.get(getter)
+
+    def leave(self) -> None:
+        for getter in self.getters:
+            getter.active = False
+        self.session.consumers.clear()
+        self.machine.vhost.cancel(self.consumer)
+        self.session.release_all(True)
+
+
+class Machine:
+    """One life of the process. Opening recovers what the disk has; raises Damaged, StoreError, PowerLoss."""
+
+    def __init__(self, disk: Disk, segment_bytes: int = SEGMENT_BYTES) -> None:
+        self.disk = disk
+        self.log = FileLog(disk, segment_bytes)
+        self.pages = FilePages(disk)
+        self.pager = FilePager(self.pages, MEMORY_BYTES)
+        self.pager.page_slots = PAGE_SLOTS
+        self.pager.page_bytes = PAGE_BYTES
+        source = BrokerSource()
+        found = read_log(self.log)
+        self.journal = new_journal(found, source, segment_bytes, SEGMENTS)
+        self.broker = Broker(self.journal, self.pager)
+        source.broker = self.broker
+        self.recovery = replay(found, BrokerRestorer(self.broker))
+        for vhost in self.broker.vhosts.values():
+            vhost.recovered()
+        finish(self.journal, self.pager, self.broker.knows_page)
+        self.vhost = self.broker.add_vhost("/")
+        self.seq = int(found.next_seq)
+        self.block: Block | None = None
+        self.on_disk = False
+        self.failure = ""
+        self.pager.wake = self._nothing
+
+    def _nothing(self) -> None:
+        """The loop is not woken: it looks when the test says so."""
+
+    # ---- the loop
+
+    def turn(self) -> None:
+        self.broker.turn.pump()
+        self.broker.turn.settle_waiters()
+
+    def hand_over(self) -> None:
+        """Give the writer a block if it is free and there is one to write."""
+        if self.block is None and not self.failure and self.journal.due():
+            self.block = self.journal.take()
+            self.on_disk = False
+
+    def block_landed(self) -> None:
+        if self.block is not None and self.on_disk:
+            self.journal.written(self.block)
+            self.block = None
+            self.pager.settle_deletions(self.journal.durable)
+            self.turn()
+
+    def pages_landed(self) -> None:
+        self.pager.finish()
+
+    # ---- the threads
+
+    def write(self) -> None:
+        """What the writer does with a block. A failure is its last word."""
+        block = self.block
+        if block is None or self.on_disk or self.failure:
+            return
+        try:
+            self.log.append(int(block.segment), self.seq, int(block.flags), block.parts)
+            self.seq += 1
+            if block.keep_from:
+                self.log.trim(int(block.keep_from))
+        except StoreError as error:
+            self.failure = error.text
+            return
+        self.on_disk = True
+
+    def move_pages(self, jobs: int) -> None:
+        """Some of what waits for the pager's thread; names are synced together."""
+        taken: list[Job] = []
+        while len(taken) < jobs and not self.pager.jobs.empty():
+            taken.append(self.pager.jobs.get_nowait())
+            self.pager.perform(taken[-1])
+        if taken:
+            self.pager._names()
+
+    # ---- all of it
+
+    def block_through(self) -> None:
+        """One block all the way."""
+        self.hand_over()
+        self.write()
+        self.block_landed()
+
+    def start(self) -> None:
+        """Nobody is let in before the first checkpoint is on disk."""
+        self.journal.urgent = True
+        while self.journal.closed or self.block is not None:
+            self.block_through()
+            if self.failure:
+                raise StoreError(self.failure)
+
+    def settle_down(self) -> None:
+        """Turns and writes until nothing is left to do, or the writer has stopped."""
+        for _ in range(10_000):
+            self.journal.urgent = True
+            self.turn()
+            self.block_through()
+            self.move_pages(100)
+            self.pages_landed()
+            if self.failure:
+                return
+            idle = self.block is None and self.journal.empty() and self.pager.jobs.empty()
+            if idle and not self.broker.turn.dirty:
+                return
+        raise AssertionError("it never comes to rest")
+
+    def stop(self) -> None:
+        """A clean stop, as the server makes one; sessions are gone."""
+        self.broker.stop_cleanly(self.journal)
+        self.settle_down()
+        self.log.close()
+
+    # ---- what clients do
+
+    def queue(self, name: str, durable: bool = True) -> Queue:
+        return self.vhost.declare_queue(name, durable, False, False, {}, False, None)
+
+    def publish(self, exchange: str, key: str, body: bytes, persistent: bool = True) -> int:
+        """Returns the position that a confirm would wait for."""
+        raw = bytes([len(exchange)]) + exchange.encode() + bytes([len(key)]) + key.encode() + b"\0"
+        route: Route | None = self.vhost.routes.get(raw)
+        if route is None:
+            route = self.vhost.resolve(raw)
+        m = Message(body, route.raw, len(body), persistent, AMQP091)
+        return int(self.vhost.publish(route.queues, m))
+
+
+def contents(machine: Machine, lane: Lane) -> list[tuple[bytes, bool]]:
+    """What waits in a lane, in order, without touching it: (body, would it be flagged as redelivered)."""
+    found: list[tuple[bytes, bool]] = []
+    last = -1
+    for page in lane.pages or []:
+        bodies: dict[int, bytes] = {}
+        if page.messages is None:
+            bodies = entries(machine.pages.get(int(lane.lid), int(page.base)))
+        for slot in range(page.count):
+            seq = page.base + slot
+            touched = page.states is not None and slot < len(page.states)
+            state = int(page.states[slot]) if page.states is not None and touched else READY
+            if state == GONE:
+                continue
+            assert seq > last, "pages overlap or are out of order"
+            last = seq
+            m = None if page.messages is None else page.messages[slot]
+            body = bodies[slot] if m is None else m.data
+            found.append((body, state == AGAIN or seq < lane.redelivered_below))
+    assert len(found) == lane.ready + lane.out
+    return found
+
+
+def entries(content: bytes) -> dict[int, bytes]:
+    """A page file's content, read as core/page.py describes it: slot, and the message's data."""
+    found: dict[int, bytes] = {}
+    at = 0
+    while at < len(content):
+        slot = int.from_bytes(content[at : at + 2], "big")
+        route = int.from_bytes(content[at + 4 : at + 6], "big")
+        size = int.from_bytes(content[at + 6 : at + 10], "big")
+        at += 18 + route
+        found[slot] = content[at : at + size]
+        at += size
+    return found
