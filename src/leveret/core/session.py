@@ -92,6 +92,15 @@ class Session:
                     self._finish(run.consumer, run.lane, first, count, outcome)
             self._trim()
             return True
+        if self.head < n:
+            run = runs[self.head]
+            if run.tag == tag and run.count > 1:  # one by one and in order, as most do
+                seq = run.seq
+                run.tag = tag + 1
+                run.seq = seq + 1
+                run.count -= 1
+                self._finish(run.consumer, run.lane, seq, 1, outcome)
+                return True
         i = self._find(tag)
         if i < 0:
             return False

@@ -256,17 +256,20 @@ def delivery_mode_at(data: bytes, pos: i64, flags: i64, end: i64) -> i64:
 
 def check_properties(data: bytes, pos: i64, end: i64) -> None:
     """Raises `MalformedFrame` where `decode_properties` would, without making the values."""
-    reader = Reader(data, pos, end)
-    flags = read_flags(reader)
+    flags = read_flags(Reader(data, pos, end))
+    at = pos + 2
     flag: i64 = CONTENT_TYPE
     while flag >= CLUSTER_ID:
         if flags & flag != 0:
             if flag == HEADERS:
-                check_table(reader)
+                table = Reader(data, at, end)
+                check_table(table)
+                at = table.pos
             else:
-                reader.pos = _after(data, reader.pos, reader.end, flag)
+                at = _after(data, at, end, flag)
         flag >>= 1
-    reader.finish()
+    if at != end:
+        Reader(data, at, end).finish()
 
 
 def text_at(data: bytes, pos: i64, end: i64, flag: i64) -> str | None:

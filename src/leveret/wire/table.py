@@ -68,6 +68,30 @@ from leveret.wire.field import (
     unknown_type,
 )
 
+SIZED: Final[i64] = 253  # a length of four bytes, then so much
+NESTED: Final[i64] = 254
+UNKNOWN: Final[i64] = 255
+
+
+def _sizes() -> bytes:
+    """By type byte: how many bytes a value takes, or one of the three above."""
+    sizes = bytearray(b"\xff" * 256)
+    for type_byte in (BOOL, BYTE, UNSIGNED_BYTE):
+        sizes[type_byte] = 1
+    for type_byte in (SHORT, UNSIGNED_SHORT):
+        sizes[type_byte] = 2
+    for type_byte in (SIGNED_INT, UNSIGNED_INT, FLOAT):
+        sizes[type_byte] = 4
+    for type_byte in (LONG, LONG_TOO, DOUBLE, TIMESTAMP):
+        sizes[type_byte] = 8
+    sizes[DECIMAL] = 5
+    sizes[VOID] = 0
+    sizes[LONG_STRING] = sizes[BINARY] = 253
+    sizes[TABLE] = sizes[ARRAY] = 254
+    return bytes(sizes)
+
+
+SIZES: Final = _sizes()
 LARGEST_FLOAT: Final = 3.4028234663852886e38  # of 32 bits
 
 # reading
@@ -216,7 +240,7 @@ def find_field(data: bytes, pos: i64, end: i64, name: bytes) -> i64:
         size = reader.octet()
         at = reader.take(size)
         type_at = reader.take(1)
-        _skip(reader, i64(data[type_at]), 1)
+        reader.pos = _step(data, type_at, reader.end, 1)
         if size == wanted and data[at : at + size] == name:
             return type_at
     return -1
@@ -224,32 +248,50 @@ def find_field(data: bytes, pos: i64, end: i64, name: bytes) -> i64:
 
 def check_table(reader: Reader) -> None:
     """Steps over a table and raises `MalformedFrame` where reading it would, without making its values."""
-    _skip(reader, TABLE, 0)
+    end = _enter(reader, 1)
+    _check_fields(reader.data, reader.pos, end, True, 1)
+    reader.pos = end
 
 
-def _skip(reader: Reader, type_byte: i64, depth: i64) -> None:
-    if type_byte == LONG_STRING or type_byte == BINARY:
-        reader.take(reader.long())
-    elif type_byte == TABLE or type_byte == ARRAY:
-        outer = reader.end
-        reader.end = _enter(reader, depth + 1)
-        while reader.pos < reader.end:
-            if type_byte == TABLE:
-                reader.take(reader.octet())
-            _skip(reader, reader.octet(), depth + 1)
-        reader.end = outer
-    elif type_byte == DOUBLE:
-        _finite(read_f64_be(reader.data, reader.take(8)))
+def _check_fields(data: bytes, at: i64, end: i64, named: bool, depth: i64) -> None:
+    """The fields of a table, or the elements of an array, between two positions. Every publish with headers comes
+    here, so it makes no objects for an ordinary field."""
+    while at < end:
+        if named:
+            size: i64 = i64(data[at])
+            at += 1
+            if end - at < size:
+                raise overrun(size, end - at)
+            at += size
+            if at >= end:
+                raise overrun(1, 0)
+        at = _step(data, at, end, depth)
+
+
+def _step(data: bytes, at: i64, end: i64, depth: i64) -> i64:
+    """Where the value whose type byte is at `at` ends, having made sure that it can be read."""
+    type_byte: i64 = i64(data[at])
+    at += 1
+    size: i64 = i64(SIZES[type_byte])
+    if size == SIZED:
+        if end - at < 4:
+            raise overrun(4, end - at)
+        size = i64(read_i32_be(data, at)) & 0xFFFFFFFF
+        at += 4
+    elif size == NESTED:
+        nested = Reader(data, at, end)
+        stop = _enter(nested, depth + 1)
+        _check_fields(data, nested.pos, stop, type_byte == TABLE, depth + 1)
+        size = stop - at
+    elif size == UNKNOWN:
+        raise unknown_type(type_byte)
+    if end - at < size:
+        raise overrun(size, end - at)
+    if type_byte == DOUBLE:
+        _finite(read_f64_be(data, at))
     elif type_byte == FLOAT:
-        _finite(read_f32_be(reader.data, reader.take(4)))
-    elif type_byte == TIMESTAMP:
-        reader.take(8)
-    elif type_byte == DECIMAL:
-        reader.take(5)
-    elif type_byte == BOOL:
-        reader.take(1)
-    elif type_byte != VOID:
-        _read_integer(reader, type_byte)
+        _finite(read_f32_be(data, at))
+    return at + size
 
 
 def field_of(data: bytes, name: str) -> Field | None:
