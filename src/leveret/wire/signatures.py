@@ -220,7 +220,11 @@ def check_method(data: bytes, pos: i64, end: i64, method: i64) -> None:
         error.method = int(method)
         raise error from None
     if table_at >= 0:
-        check_table(Reader(data, table_at, end))
+        try:
+            check_table(Reader(data, table_at, end))
+        except MalformedFrame as error:
+            error.method = int(method)
+            raise
 
 
 def _step(reader: Reader, kind: i64, utf8: bool) -> None:

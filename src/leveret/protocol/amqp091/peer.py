@@ -31,6 +31,7 @@ HEARTBEAT: Final[i64] = 8
 END: Final[i64] = 206
 PUBLISH: Final[i64] = (60 << 16) | 40
 ACK: Final[i64] = (60 << 16) | 80
+BASIC: Final[i64] = 60 << 16  # class and weight of a content header
 TOGETHER_BYTES: Final[i64] = 65_536  # a larger publish is gathered frame by frame
 SPLINTERS: Final[i64] = (
     256  # with this much of frame heads and ends in it, an unfinished body is not looked at again
@@ -160,6 +161,17 @@ class AmqpPeer(Outlet):
                 self.keep(data[pos:] if pos > 0 else data)
         except (PeerError, BrokerError) as error:
             self.connection.fail(error)
+            self._pass_over(data)
+
+    def _pass_over(self, data: bytes) -> None:
+        """The connection has failed somewhere in `data`: of all that is in it only an end is heard now. What came
+        before the error was no end, so it does no harm to look at it again."""
+        try:
+            pos = self.frames(data, 8 if data.startswith(b"AMQP") else 0)
+            if pos < i64(len(data)) and not self.stopped:
+                self.keep(data[pos:])
+        except PeerError as error:  # where the next frame begins is not known any more
+            self.connection.fail(error)
 
     def keep(self, rest: bytes) -> None:
         """Keep the start of a frame, and find out how many bytes are worth another try."""
@@ -232,7 +244,7 @@ class AmqpPeer(Outlet):
             i64(data[stop - 1]) != END
             or i64(data[end + 1]) != hi
             or i64(data[end + 2]) != lo
-            or i64(read_i16_be(data, end + 7)) != 60
+            or i64(read_i32_be(data, end + 7)) != BASIC
         ):
             return -1
         got: i64 = 0
