@@ -1,7 +1,7 @@
 """Page files: what waits long, one file a page, verified as a whole and not understood.
 
     pages/<lane, 16 hex digits>/<first sequence number, 16 hex digits>.page
-    pages/incoming      a page being written: it gets its name when it is whole and on disk
+    pages/incoming-N    a page being written: it gets its name when it is whole and on disk
 
     0        8         12   16        24        32        40            44           48
     +--------+---------+----+---------+---------+---------+-------------+------------+---- - - - ---+
@@ -48,7 +48,7 @@ class FilePages(Pages):
     def __init__(self, disk: Disk) -> None:
         self.disk = disk
         self.known: set[int] = set()  # lanes whose directory is there, and is on disk
-        self.unsynced: set[int] = set()  # lanes with pages whose names are not on disk yet
+        self.written: list[tuple[int, int, int]] = []  # not on disk yet: handle, lane, base
         disk.make_directory(DIRECTORY)
         disk.sync_directory("")
 
@@ -65,23 +65,44 @@ class FilePages(Pages):
             length += len(part)
             crc = zlib.crc32(part, crc)
         head = HEADER.pack(MAGIC, FORMAT_VERSION, 0, queue, base, length, crc, 0)[:CRC_AT]
-        disk.remove(INCOMING)
-        handle = disk.create(INCOMING)
+        name = f"{INCOMING}-{len(self.written)}"
+        disk.remove(name)
+        handle = disk.create(name)
         try:
-            disk.write(handle, 0, [head, CRC.pack(zlib.crc32(head)), *parts], True)
-        finally:
+            disk.write(handle, 0, [head, CRC.pack(zlib.crc32(head)), *parts], False)
+        except StoreError:
             disk.close(handle)
-        disk.rename(INCOMING, page_name(queue, base))
+            raise
+        self.written.append((handle, queue, base))
         if sync:
-            disk.sync_directory(lane_directory(queue))
-        else:
-            self.unsynced.add(queue)
+            self.sync_directories()
 
     def sync_directories(self) -> None:
-        """Bring the names of all pages put without `sync` to disk."""
-        for queue in sorted(self.unsynced):
-            self.disk.sync_directory(lane_directory(queue))
-            self.unsynced.discard(queue)
+        """Bring all pages put without `sync` to disk, names and all. Together they cost little more than one."""
+        disk = self.disk
+        written = self.written
+        self.written = []
+        failure: StoreError | None = None
+        for handle, _, _ in written:
+            if handle < 0:
+                continue
+            try:
+                if failure is None:
+                    disk.sync(handle)
+            except StoreError as error:
+                failure = error
+            disk.close(handle)
+        if failure is not None:
+            raise failure
+        lanes: set[int] = set()
+        for i in range(len(written)):
+            handle, queue, base = written[i]
+            if handle < 0:
+                continue
+            disk.rename(f"{INCOMING}-{i}", page_name(queue, base))
+            lanes.add(queue)
+        for queue in sorted(lanes):
+            disk.sync_directory(lane_directory(queue))
 
     def get(self, queue: int, base: int) -> bytes:
         """A page's content, verified. Raises Damaged, naming the file and the byte."""
@@ -93,12 +114,16 @@ class FilePages(Pages):
         self.disk.remove(page_name(queue, base))
 
     def delete_queue(self, queue: int) -> None:
+        for i in range(len(self.written)):  # those on their way go nowhere
+            handle, lane, base = self.written[i]
+            if lane == queue and handle >= 0:
+                self.disk.close(handle)
+                self.written[i] = (-1, lane, base)
         directory = lane_directory(queue)
         for name in self.disk.names(directory):
             self.disk.remove(f"{directory}/{name}")
         self.disk.remove_directory(directory)
         self.known.discard(queue)
-        self.unsynced.discard(queue)
 
     def list(self) -> list[tuple[int, int]]:
         """(queue, base) of every page, in order."""
