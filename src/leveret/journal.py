@@ -87,6 +87,10 @@ class Journal:
     def end_tx(self) -> i64:
         return 0
 
+    def all_said(self) -> i64:
+        """The position at which all that has been journaled so far is on disk."""
+        return self.block
+
     def hold(self, held: Held) -> None:
         """Remember that `held` has messages in the open segment."""
 

@@ -33,7 +33,7 @@ MEMORY_BYTES = 8_192
 
 
 class Hand:
-    """A consumer on a session of its own. got: (tag, body, redelivered), not looked at yet."""
+    """A consumer on a session of its own. got: (tag, body, redelivered, the block then open), not looked at yet."""
 
     def __init__(self, machine: Machine, queue: Queue, prefetch: int, no_ack: bool, name: str) -> None:
         self.machine = machine
@@ -41,21 +41,21 @@ class Hand:
         self.no_ack = no_ack
         self.session = Session()
         self.getters: list[OneMessage] = []
-        self.got: deque[tuple[int, bytes, bool]] = deque()
+        self.got: deque[tuple[int, bytes, bool, int]] = deque()
         self.unsettled: dict[int, int] = {}  # tag: what the test knows the message by
         self.consumer = Receiver(self.session, queue, name, no_ack, prefetch, self._take)
         self.session.consumers[name] = self.consumer
         machine.vhost.consume(queue, self.consumer)
 
     def _take(self, tag: int, m: Message, redelivered: bool) -> None:
-        self.got.append((tag, m.data, redelivered))
+        self.got.append((tag, m.data, redelivered, int(self.machine.journal.block)))
 
     def ask(self) -> None:
         """One message by get, beside those that are pushed."""
 
         def then(m: Message | None, redelivered: bool) -> None:
             if m is not None:
-                self.got.append((int(self.session.next_tag) - 1, m.data, redelivered))
+                self._take(int(self.session.next_tag) - 1, m, redelivered)
 
         getter = OneMessage(self.session, self.queue, then)
         self.getters.append(getter)

@@ -109,6 +109,7 @@ class Life:
             (machine.hand_over, 10),
             (machine.write, 10),
             (machine.block_landed, 10),
+            (self.catch_up, 12),
             (self.move_pages, 10),
             (machine.pages_landed, 10),
             (machine.log.prepare, 3),
@@ -130,6 +131,11 @@ class Life:
         self.machine.journal.urgent = True
         if self.rng.random() < 0.2:
             self.machine.journal.tick += 1
+
+    def catch_up(self) -> None:
+        for _ in range(self.rng.choice((1, 5, 100))):
+            self.hurry()
+            self.machine.block_through()
 
     def move_pages(self) -> None:
         self.machine.move_pages(self.rng.choice((1, 2, 20)))
@@ -261,7 +267,7 @@ class Life:
         """Deliveries since the last look: waiting, and flagged if and only if they may have been seen before."""
         qid = int(hand.queue.qid)
         while hand.got:
-            tag, data, redelivered = hand.got.popleft()
+            tag, data, redelivered, block = hand.got.popleft()
             n = int.from_bytes(data[:4], "big")
             assert data == body_of(n)
             assert (qid, n) not in self.settled, f"{n} was settled before"
@@ -270,13 +276,13 @@ class Life:
             assert not redelivered or seen or (qid, n) in self.flagged, f"{n} is flagged and is new"
             self.world.seen.add((qid, n))
             if tag == 0:
-                self._gone(hand.queue, n)
+                self._gone(hand.queue, n, block)
             else:
                 hand.unsettled[tag] = n
 
-    def _gone(self, queue: Queue, n: int) -> None:
+    def _gone(self, queue: Queue, n: int, block: int) -> None:
         self.settled.add((int(queue.qid), n))
-        self.events.add(int(self.machine.journal.block), "settle", queue.name, n)
+        self.events.add(block, "settle", queue.name, n)
 
     def settle(self) -> None:
         holders = [hand for hand in self.hands if hand.unsettled]
@@ -286,11 +292,12 @@ class Life:
         tag = self.rng.choice(sorted(hand.unsettled))
         multiple = self.rng.random() < 0.4
         outcome = self.rng.choice((ACCEPTED, ACCEPTED, ACCEPTED, REJECTED, RELEASED))
+        block = int(self.machine.journal.block)
         assert hand.session.settle(tag, multiple, outcome)
         for t in [t for t in sorted(hand.unsettled) if t == tag or (multiple and t < tag)]:
             n = hand.unsettled.pop(t)
             if outcome != RELEASED:
-                self._gone(hand.queue, n)
+                self._gone(hand.queue, n, block)
 
     def purge(self) -> None:
         queue = self._some_queue()
@@ -298,10 +305,11 @@ class Life:
             return
         out = {n for hand in self.hands if hand.queue is queue for n in hand.unsettled.values()}
         waiting = [int.from_bytes(body[:4], "big") for body, _ in contents(self.machine, queue.lane)]
+        block = int(self.machine.journal.block)
         queue.purge()
         for n in waiting:
             if n not in out:
-                self._gone(queue, n)
+                self._gone(queue, n, block)
 
 
 class World:
@@ -355,6 +363,8 @@ class World:
 
     def ended(self, life: Life) -> None:
         """What the log may hold now: up to the last block reported, and perhaps the one under way."""
+        for hand in life.hands:
+            life.look_at(hand)
         self.possible = [life.events.state(int(life.machine.journal.durable))]
         block = life.machine.block
         if block is not None and block.number > 0:
@@ -377,13 +387,26 @@ class World:
                 assert flag or key not in self.seen, f"{n} was handed out before and is not flagged"
             bound = any(b.source.name == FANOUT for b in machine.vhost.topology.bindings_to(queue))
             found[name] = (int(queue.qid), bound, waiting)
-        assert found in self.possible, f"found {found}\nwanted one of {self.possible}"
+        assert found in self.possible, difference(found, self.possible)
         assert {qid for qid, _ in flagged} <= self.touched, "flagged in a queue that nobody has touched"
         if self.clean:
             present = {(qid, n) for qid, _, ns in found.values() for n in ns}
             assert flagged == present & (self.seen | self.flagged), "flags are not exact after a clean stop"
         self.flagged = flagged
         return found
+
+
+def difference(found: State, possible: list[State]) -> str:
+    """What is missing and what is too much, in comparison with each of the states that were possible."""
+    lines = ["recovered what cannot be:"]
+    for state in possible:
+        for name in sorted(found.keys() | state.keys()):
+            here, there = found.get(name, (0, False, [])), state.get(name, (0, False, []))
+            missing = sorted(set(there[2]) - set(here[2]))
+            extra = sorted(set(here[2]) - set(there[2]))
+            lines.append(f"  {name}: found {here[:2]}, wanted {there[:2]}, missing {missing}, too much {extra}")
+        lines.append("or")
+    return "\n".join(lines[:-1])
 
 
 def test_power_lost_at_any_moment() -> None:

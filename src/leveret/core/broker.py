@@ -45,4 +45,5 @@ class Broker:
             lane = queue.lane
             if lane.durable and lane.mark > 0:
                 journal.delivered_exactly(lane.lid, lane.handed_out)
+                lane.mark = lane.handed_out  # for a checkpoint that may still come
         journal.clean()

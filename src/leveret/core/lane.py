@@ -69,7 +69,10 @@ class LanePage(Page):
         self.lane = lane
 
     def left_log(self) -> bool:
-        return self.dropped or self.stored or self.ready + self.out == 0
+        if self.ready + self.out == 0:
+            self.segment = 0  # a tail may take messages again: then it is held again
+            return True
+        return self.dropped or self.stored
 
     def leave_log(self) -> bool:
         if self.left_log():

@@ -105,6 +105,13 @@ class Chain:
         self.at: i64 = 0  # in parts[0]
 
 
+class StoredPage:
+    def __init__(self, lane: i64, base: i64, entry: bytes) -> None:
+        self.lane: i64 = lane
+        self.base: i64 = base
+        self.entry = entry
+
+
 class LogJournal(CleanJournal):
     def __init__(
         self, source: StateSource, first_segment: i64, segment_bytes: i64, segments: i64 = LOG_SEGMENTS
@@ -126,6 +133,7 @@ class LogJournal(CleanJournal):
         self.chains: list[Chain] = []
         self.fragments: i64 = 0  # how many blocks the chains will take
         self.chain_number: i64 = 0
+        self.held_back: list[StoredPage] = []  # until the chains are written
         self.held: dict[int, list[Held]] = {}
         self.record_at: i64 = 0
         self.targets_at: i64 = 0
@@ -287,6 +295,9 @@ class LogJournal(CleanJournal):
         self.urgent = True
 
     def stored(self, lane: i64, base: i64, entry: bytes) -> None:
+        if self.chains:  # the page may have what a transaction did that is not all written yet
+            self.held_back.append(StoredPage(lane, base, entry))
+            return
         w = self._small(STORED, 0, 16 + i64(len(entry)))
         write_i64_be(w, lane)
         write_i64_be(w, base)
@@ -402,6 +413,14 @@ class LogJournal(CleanJournal):
         self.used_bytes += size + taken + BLOCK_OVERHEAD
         if self.used_bytes > self.segment_bytes - self.block_bytes:
             self.roll()
+        if self.held_back and not self.chains:
+            back = self.held_back
+            self.held_back = []
+            for page in back:
+                self.stored(page.lane, page.base, page.entry)
+
+    def all_said(self) -> i64:
+        return self.block + self.fragments - 1 if self.fragments > 0 else self.block
 
     def _fragment(self, parts: list[bytes]) -> i64:
         """Add the next fragment of the oldest chain. Returns its size in the block, without its header."""
@@ -483,6 +502,7 @@ class LogJournal(CleanJournal):
             segment += 1
 
     def write_checkpoint(self) -> None:
+        self.held_back = []  # it has them
         out = Checkpoint()
         out.begin(self.oldest)
         self.source.checkpoint(out)

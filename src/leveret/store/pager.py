@@ -88,7 +88,7 @@ class FilePager(Pager):
 
     def _delete(self, kind: int, lane: i64, base: i64) -> None:
         journal = self.journal
-        position: i64 = 0 if journal is None else journal.block
+        position: i64 = 0 if journal is None else journal.all_said()
         self.deletions.append(Deletion(position, kind, lane, base))
 
     def settle_deletions(self, durable: i64) -> None:
