@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -37,7 +37,7 @@ def cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join("| " + " | ".join(cell(text) for text in line) + " |" for line in lines)
 
@@ -96,7 +96,7 @@ def click_text(text: str) -> str:
     return "\n\n".join(part for part in paragraphs if part)
 
 
-def rows_of(known: list[arguments.Argument]) -> list[tuple[str, ...]]:
+def rows_of(known: Sequence[arguments.Argument]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for each in known:
         status = STATUS[each.status]
