@@ -68,10 +68,14 @@ def new_journal(found: Found, source: StateSource, segment_bytes: i64, segments:
 
 
 def finish(journal: LogJournal, pager: FilePager, known: Callable[[int, int], bool]) -> None:
-    """After replay: drop page files that nothing knows, give up what the log need not keep, write a checkpoint."""
+    """After replay: drop page files that nothing knows, give up what the log need not keep, write a checkpoint.
+
+    They are deleted once the checkpoint is on disk: what says that they are not needed may so far be known to the
+    kernel alone, and a power failure may take it back.
+    """
     for lane, base in pager.pages.list():
         if not known(lane, base):
-            pager.pages.delete(lane, base)
+            pager.delete(lane, base)
     pager.journal = journal
     journal.leave(0)
     journal.write_checkpoint()

@@ -123,6 +123,8 @@ class Recovery:
                 state.below = below
             self.clean = False
         elif kind == STORED:
+            if not self.seen_checkpoint:
+                return  # the checkpoint has those that live; what was settled in the others may be forgotten
             state = self._lane(read_i64_be(payload, body))
             base = read_i64_be(payload, body + 8)
             entry = payload[body + 16 : end]
