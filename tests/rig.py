@@ -13,7 +13,7 @@ from leveret.core.restore import BrokerRestorer, BrokerSource
 from leveret.core.session import Session
 from leveret.core.vhost import Route
 from leveret.message import AMQP091, Message
-from leveret.store.journal import Block, LogJournal
+from leveret.store.journal import Block
 from leveret.store.memory import MemoryPages
 from leveret.store.opening import Found, finish, new_journal, replay
 from leveret.store.pager import FilePager

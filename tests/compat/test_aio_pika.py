@@ -238,7 +238,7 @@ async def publish_until(channel: Any, queue: str, body: bytes, seen: asyncio.Que
     while True:
         try:
             await channel.default_exchange.publish(message(body), queue, timeout=1)
-        except (asyncio.TimeoutError, aio_pika.exceptions.AMQPError, ConnectionError, RuntimeError):
+        except (TimeoutError, aio_pika.exceptions.AMQPError, ConnectionError, RuntimeError):
             await asyncio.sleep(0.05)
             continue
         while True:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -129,7 +129,7 @@ def test_python_values_through_pika(ch: Any) -> None:
         "none": None,
         "bytes": b"\x00\xff",
         "decimal": Decimal("3.14"),
-        "when": datetime(2023, 11, 14, 22, 13, 20, tzinfo=timezone.utc).replace(tzinfo=None),
+        "when": datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC).replace(tzinfo=None),
         "list": [1, "two", [True, None]],
         "table": {"a": {"b": {}}},
     }

@@ -160,7 +160,7 @@ class History:
         for n in present:
             self.model.position[n] = 1
         self.model.seen = set(before.seen)
-        self.model.position.update({n: 1 for n in present})
+        self.model.position.update(dict.fromkeys(present, 1))
 
     def drain(self) -> list[int]:
         """What is in the queue: everything is taken, nothing settled, and the power fails once more."""

@@ -308,7 +308,7 @@ class Commands:
 
     async def back_up(self, args: Args) -> object:
         if self.backup is None:
-            raise CommandInvalid("this broker keeps everything in memory: there is no store to back up")
+            raise CommandInvalid("there is no store to back up: this broker keeps everything in memory")
         return await self.backup(text(args, "destination"))
 
     async def _durable(self, position: int) -> None:
