@@ -20,7 +20,7 @@ EXTRAS := demo,test,lint
 
 CYCLES ?= 20
 SECONDS ?= 60
-LINES ?= all
+BENCH ?= all
 ARGS ?=
 # Test folders with targets of their own: they need node or the network, or run for as long as they are told.
 APART := --ignore=tests/compat --ignore=tests/suites
@@ -117,8 +117,8 @@ fuzz: .venv/stamp ## feed the protocol coverage-guided rubbish for SECONDS=60
 	@$(PY) -m tests.fuzz --seconds $(SECONDS) $(ARGS)
 
 .PHONY: bench
-bench: .venv-compiled/stamp ## measure speed and size (LINES='first fanout', AMQPLOAD_SRC=DIR, ARGS='--pairs 1')
-	@$(PYC) bench/run.py $(LINES) --leveret .venv-compiled/bin/leveret --uncompiled .venv/bin/leveret $(ARGS)
+bench: .venv-compiled/stamp ## measure speed and size (BENCH='first fanout', AMQPLOAD_SRC=DIR, ARGS='--pairs 1')
+	@$(PYC) bench/run.py $(BENCH) --leveret .venv-compiled/bin/leveret --uncompiled .venv/bin/leveret $(ARGS)
 
 .PHONY: instructions
 instructions: .venv-compiled/stamp ## count instructions a message with callgrind, and hold them (ARGS=--write)

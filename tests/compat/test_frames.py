@@ -311,7 +311,7 @@ def test_contents_of_channels_may_be_interleaved(address: Address) -> None:
         raw.send(method_frame(1, start) + method_frame(2, start))
         raw.send(header_frame(1, 4) + header_frame(2, 4))
         raw.send(body_frame(1, b"on") + body_frame(2, b"tw") + body_frame(2, b"o!") + body_frame(1, b"e!"))
-        bodies = set()
+        bodies: set[bytes] = set()
         while len(bodies) < 2:
             raw.send_method(1, spec.Basic.Get(queue=queue, no_ack=True))
             answer = raw.read_frame()
