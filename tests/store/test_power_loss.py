@@ -304,7 +304,7 @@ class Life:
         if queue is None:
             return
         out = {n for hand in self.hands if hand.queue is queue for n in hand.unsettled.values()}
-        waiting = [int.from_bytes(body[:4], "big") for body, _ in contents(self.machine, queue.lane)]
+        waiting = self.events.state(1 << 62)[queue.name][2]
         block = int(self.machine.journal.block)
         queue.purge()
         for n in waiting:

@@ -97,8 +97,9 @@ class Checkpoint(StateSink):
 class Chain:
     """One record on its way, a fragment in each block."""
 
-    def __init__(self, number: i64, parts: list[bytes], size_bytes: i64) -> None:
+    def __init__(self, number: i64, segment: i64, parts: list[bytes], size_bytes: i64) -> None:
         self.number: i64 = number
+        self.segment: i64 = segment  # the one that was open when it came
         self.parts = parts
         self.left: i64 = size_bytes
         self.started = False
@@ -246,7 +247,7 @@ class LogJournal(CleanJournal):
     def _chain(self, parts: list[bytes], size: i64) -> i64:
         """Cut a record into one fragment a block. Returns the position of the last."""
         self.chain_number += 1
-        self.chains.append(Chain(self.chain_number, parts, size))
+        self.chains.append(Chain(self.chain_number, self.segment, parts, size))
         pieces = (size + self.fragment_bytes - 1) // self.fragment_bytes
         last = self.block + self.fragments + pieces - 1
         self.fragments += pieces
@@ -428,17 +429,21 @@ class LogJournal(CleanJournal):
         want = min(chain.left, self.fragment_bytes)
         chain.left -= want
         n: i64 = MIDDLE
+        head: i64 = 8
         if chain.left == 0:
             n = LAST
         if not chain.started:
             n = FIRST  # a chain has two fragments at least
+            head = 16
             chain.started = True
         w = BytesWriter()
         w.append(FRAGMENT)
         w.append(0)
         write_i16_be(w, i16(n))
-        write_i32_be(w, i32(want + 8))
+        write_i32_be(w, i32(want + head))
         write_i64_be(w, chain.number)
+        if n == FIRST:
+            write_i64_be(w, chain.segment)
         parts.append(w.getvalue())
         left = want
         while left > 0:

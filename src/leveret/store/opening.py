@@ -51,6 +51,7 @@ def read_log(log: Log) -> Found:
 def replay(found: Found, restorer: Restorer) -> Recovery:
     recovery = Recovery(restorer)
     recovery.checkpoint_seq = found.checkpoint_seq
+    recovery.keep_from = found.keep_from
     blocks = found.blocks
     found.blocks = []
     for block in blocks:

@@ -14,7 +14,8 @@ A record, big endian:
     STORED      lane i64 | base i64 | entry (core/page.py): the page is on disk
     TOPOLOGY    one change of topology (core/topology.py)
     TX          records, all or nothing
-    FRAGMENT    n: 1 first, 2 middle, 3 last | chain i64 | a piece of one record too large for a block
+    FRAGMENT    n: 1 first, 2 middle, 3 last | chain i64 | first: segment i64 | a piece of a record too large for a block.
+                What its messages are settled with may come before it, but not before that segment
     BEGIN       checkpoint begins: | oldest segment that is needed i64 |
     LANE        in a checkpoint: lane i64 | next seq i64 | delivered below i64
     END         checkpoint ends

@@ -71,6 +71,7 @@ class Recovery:
         self.blocks: list[LogBlock] = []
         self.chains: dict[int, ChainState] = {}
         self.whole: list[tuple[int, bytes]] = []  # records that came in fragments: (segment, record)
+        self.keep_from: i64 = 0  # what came in older segments has left the log
         self.checkpoint_seq: i64 = -1  # topology before this block is in the checkpoint
         self.in_checkpoint = False
         self.seen_checkpoint = False
@@ -152,12 +153,16 @@ class Recovery:
     def _fragment(self, payload: bytes, pos: i64, end: i64, segment: i64) -> None:
         number = int(read_i64_be(payload, pos + 8))
         place = i64(read_i16_be(payload, pos + 2))
+        at = pos + 16
         if place == FIRST:
-            self.chains[number] = ChainState(segment)
+            segment = read_i64_be(payload, at)
+            at += 8
+            if segment >= self.keep_from:
+                self.chains[number] = ChainState(segment)
         chain = self.chains.get(number)
         if chain is None:
-            return  # it began in a segment that is not needed any more: so all of it is on its pages
-        chain.parts.append(payload[pos + 16 : end])
+            return  # from a segment that is not needed any more: all of it is settled or on its pages
+        chain.parts.append(payload[at:end])
         if place == LAST:
             del self.chains[number]
             record = b"".join(chain.parts)
