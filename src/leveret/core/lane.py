@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 from leveret.core.consumer import Consumer
-from leveret.core.page import AGAIN, COLD, GONE, HOT, LOADING, OUT, STORING, Page
+from leveret.core.page import AGAIN, COLD, GONE, HOT, LEAVING, LOADING, OUT, STORING, Page
 from leveret.errors import Bug
 from leveret.journal import Journal, Pager, PageTask
 from leveret.limits import DELIVERED_MARK_STEP, READ_AHEAD_PAGES
@@ -48,7 +48,7 @@ class StoreTask(PageTask):
         self.page = page
 
     def finished(self, error: str) -> None:
-        self.owner.page_stored(self.page, error)
+        self.owner.page_stored(self.page, self.parts, error)
 
 
 class LoadTask(PageTask):
@@ -531,32 +531,51 @@ class Lane:
             return
         task = StoreTask(self, page)
         task.parts = page.encode()
-        page.place = STORING
+        messages = page.messages
+        weight = page.size_bytes
+        if self.pager.resident_bytes > self.pager.limit_bytes // 2 and not self._near(page):
+            page.place = LEAVING
+            page.messages = None
+            self._lighter(page, weight)
+        else:
+            page.place = STORING
         if not self.pager.put(task):
             page.place = HOT
+            page.messages = messages
+            self._lighter(page, page.size_bytes - weight)
+            page.size_bytes = weight
 
-    def page_stored(self, page: Page, error: str) -> None:
-        page.place = HOT
-        if error:
-            return  # the store says so itself, and ends the broker
+    def page_stored(self, page: Page, parts: list[bytes], error: str) -> None:
+        left = page.place == LEAVING
+        page.place = COLD if left else HOT
         if page.dropped:
-            self.pager.delete(self.lid, page.base)
+            if not error:
+                self.pager.delete(self.lid, page.base)
+            return
+        if error:
+            if left:  # it stays in memory after all
+                self.page_loaded(page, b"".join(parts), "")
             return
         page.stored = True
         if self.durable and page.survivors > 0:
             self.journal.stored(self.lid, page.base, page.entry())
-        if self.pager.resident_bytes > self.pager.limit_bytes // 2:
+        if left:
+            self.owner.lane_ready()
+        elif self.pager.resident_bytes > self.pager.limit_bytes // 2:
             self._cool(page)
+
+    def _near(self, page: Page) -> bool:
+        """The cursor is in it or close before it."""
+        at = self.cursor_page
+        if at is None or at.dropped:
+            return False
+        ahead = self._index(page.base) - self._index(at.base)
+        return 0 <= ahead < AHEAD
 
     def _cool(self, page: Page) -> None:
         """Forget the messages of a stored page, unless the cursor is in it or close before it."""
-        pages = self.pages
-        assert pages is not None
-        at = self.cursor_page
-        if at is not None and not at.dropped:
-            ahead = self._index(page.base) - self._index(at.base)
-            if 0 <= ahead < AHEAD:
-                return
+        if self._near(page):
+            return
         page.place = COLD
         page.messages = None
         self._lighter(page, page.size_bytes)

@@ -38,6 +38,7 @@ HOT: Final[i64] = 0
 STORING: Final[i64] = 1  # hot, and being written
 COLD: Final[i64] = 2
 LOADING: Final[i64] = 3  # cold, and being read
+LEAVING: Final[i64] = 4  # being written, and what is to be written is all there is
 
 ENTRY_BYTES: Final[i64] = 18
 LARGE_BYTES: Final[i64] = 16_384  # data at least this long is not copied into the writer

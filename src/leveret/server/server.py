@@ -171,7 +171,7 @@ class Server:
         self.commit()
         turn.flush()
         pager = self.pager
-        if pager is not None and pager.pending_bytes > pager.limit_bytes // 2:
+        if pager is not None and pager.pending_bytes > pager.limit_bytes:
             self.press()
         if turn.dirty:
             self.schedule()

@@ -120,10 +120,10 @@ class FilePager(Pager):
                 for part in task.parts:
                     self.pending_bytes -= i64(len(part))
                     self.put_bytes += i64(len(part))
-                task.parts = []
             else:
                 self.reading -= 1
             task.finished(job.error)
+            task.parts = []
             task.data = b""
 
     # ---- in the thread
