@@ -88,7 +88,7 @@ class Journal:
         return 0
 
     def all_said(self) -> i64:
-        """The position at which all that has been journaled so far is on disk."""
+        """The position at which all that has been journaled so far is on disk; -1 while a transaction is gathered."""
         return self.block
 
     def hold(self, held: Held) -> None:

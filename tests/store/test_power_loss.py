@@ -77,7 +77,9 @@ class Events:
                 waiting[e.queue].add(e.what)
             else:
                 gone[e.queue].add(e.what)
-        return {name: (qid, name in bound, sorted(waiting[name] - gone[name])) for name, qid in numbers.items()}
+        return {
+            name: (qid, name in bound, sorted(waiting[name] - gone[name])) for name, qid in numbers.items()
+        }
 
 
 class Life:
@@ -404,7 +406,9 @@ def difference(found: State, possible: list[State]) -> str:
             here, there = found.get(name, (0, False, [])), state.get(name, (0, False, []))
             missing = sorted(set(there[2]) - set(here[2]))
             extra = sorted(set(here[2]) - set(there[2]))
-            lines.append(f"  {name}: found {here[:2]}, wanted {there[:2]}, missing {missing}, too much {extra}")
+            lines.append(
+                f"  {name}: found {here[:2]}, wanted {there[:2]}, missing {missing}, too much {extra}"
+            )
         lines.append("or")
     return "\n".join(lines[:-1])
 
@@ -439,5 +443,3 @@ def test_a_store_that_fails_does_not_count_as_stopped() -> None:
     for _ in range(3):
         machine.block_through()
     assert machine.journal.durable == 0
-
-

@@ -421,6 +421,8 @@ class LogJournal(CleanJournal):
                 self.stored(page.lane, page.base, page.entry)
 
     def all_said(self) -> i64:
+        if self.outer is not None:
+            return -1
         return self.block + self.fragments - 1 if self.fragments > 0 else self.block
 
     def _fragment(self, parts: list[bytes]) -> i64:

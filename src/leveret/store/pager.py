@@ -94,8 +94,14 @@ class FilePager(Pager):
     def settle_deletions(self, durable: i64) -> None:
         """Delete what the log has settled, as far as it is on disk."""
         deletions = self.deletions
-        while deletions and deletions[0].position <= durable:
-            d = deletions.popleft()
+        journal = self.journal
+        while deletions:
+            d = deletions[0]
+            if d.position < 0 and journal is not None:  # came with a transaction: that is in the journal by now
+                d.position = journal.all_said()
+            if d.position > durable:
+                return
+            deletions.popleft()
             self._submit(Job(d.kind, d.lane, d.base, None))
 
     def _submit(self, job: Job) -> None:
