@@ -60,8 +60,8 @@ class World:
         self.pager = FilePager(MemoryPages(), PAGES_BYTES)
         self.broker = Broker(self.journal, self.pager)
         source.broker = self.broker
-        replay(found, BrokerRestorer(self.broker))
-        finish(self.journal, self.pager, self.broker.knows_page)
+        recovery = replay(found, BrokerRestorer(self.broker))
+        finish(self.journal, self.pager, self.broker.knows_page, recovery)
         self.broker.add_vhost("/")
         self.broker.access.add(User("guest", "guest", None, ()))
         self.settings = Settings("bench", "0", "memory")

@@ -99,7 +99,7 @@ class Rig:
         self.recovery = replay(found, BrokerRestorer(self.broker))
         for vhost in self.broker.vhosts.values():
             vhost.recovered()
-        finish(self.journal, self.pager, self.broker.knows_page)
+        finish(self.journal, self.pager, self.broker.knows_page, self.recovery)
         self.vhost = self.broker.add_vhost("/")
         self.routes: dict[str, Route] = {}
         self.sync()

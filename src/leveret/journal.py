@@ -163,7 +163,8 @@ class Restorer:
     def lane(self, lane: i64, delivered_below: i64) -> None:
         raise NotImplementedError
 
-    def page(self, lane: i64, base: i64, entry: bytes, gone: Ranges) -> None:
+    def page(self, lane: i64, base: i64, entry: bytes, gone: Ranges) -> bool:
+        """A page that was stored. True if something of it still waits: then its file has to be there."""
         raise NotImplementedError
 
     def message(self, lane: i64, seq: i64, m: Message, segment: i64) -> None:

@@ -87,7 +87,7 @@ class Machine:
         self.recovery = replay(found, BrokerRestorer(self.broker))
         for vhost in self.broker.vhosts.values():
             vhost.recovered()
-        finish(self.journal, self.pager, self.broker.knows_page)
+        finish(self.journal, self.pager, self.broker.knows_page, self.recovery)
         self.vhost = self.broker.add_vhost("/")
         self.seq = int(found.next_seq)
         self.block: Block | None = None

@@ -61,15 +61,17 @@ class BrokerRestorer(Restorer):
         restored.mark = delivered_below
         restored.mark_durable = delivered_below
 
-    def page(self, lane: i64, base: i64, entry: bytes, gone: Ranges) -> None:
+    def page(self, lane: i64, base: i64, entry: bytes, gone: Ranges) -> bool:
         if len(entry) < 2:
             raise Damaged("a stored page's entry is cut short")
         page = page_of_entry(base, entry)
         if gone.overlaps(base, base + page.count - 1):
             self._settle(page, gone)
-        if page.ready > 0:
-            page.survivors = page.ready
-            self._lane(lane).restore_page(page)
+        if page.ready == 0:
+            return False
+        page.survivors = page.ready
+        self._lane(lane).restore_page(page)
+        return True
 
     def _settle(self, page: Page, gone: Ranges) -> None:
         states = page.touch(page.count)

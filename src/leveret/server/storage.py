@@ -106,7 +106,7 @@ class Storage:
         recovery = replay(found, BrokerRestorer(broker))
         for vhost in broker.vhosts.values():
             vhost.recovered()
-        finish(journal, self.file_pager, broker.knows_page)
+        finish(journal, self.file_pager, broker.knows_page, recovery)
         self.log_journal = journal
         self.next_seq = found.next_seq
         self.recovery_s = time.perf_counter() - started

@@ -14,6 +14,7 @@ from leveret.native import i64
 from leveret.seams import Log
 from leveret.store.journal import LogJournal
 from leveret.store.pager import FilePager
+from leveret.store.pages import page_name
 from leveret.store.recovery import LogBlock, Recovery, checkpoint_of
 
 
@@ -68,13 +69,22 @@ def new_journal(found: Found, source: StateSource, segment_bytes: i64, segments:
     return journal
 
 
-def finish(journal: LogJournal, pager: FilePager, known: Callable[[int, int], bool]) -> None:
+def finish(
+    journal: LogJournal, pager: FilePager, known: Callable[[int, int], bool], recovery: Recovery
+) -> None:
     """After replay: drop page files that nothing knows, give up what the log need not keep, write a checkpoint.
 
-    They are deleted once the checkpoint is on disk: what says that they are not needed may so far be known to the
+    A page that is needed and not there is damage. Those that nothing knows are deleted once the checkpoint is on disk: what says that they are not needed may so far be known to the
     kernel alone, and a power failure may take it back.
     """
-    for lane, base in pager.pages.list():
+    there = pager.pages.list()
+    missing = sorted(set(recovery.needed).difference(there))
+    if missing:
+        lane, base = missing[0]
+        raise Damaged(
+            f"{len(missing)} pages that the log needs are gone, the first of them", page_name(lane, base)
+        )
+    for lane, base in there:
         if not known(lane, base):
             pager.delete(lane, base)
     pager.journal = journal

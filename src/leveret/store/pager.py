@@ -97,7 +97,7 @@ class FilePager(Pager):
         journal = self.journal
         while deletions:
             d = deletions[0]
-            if d.position < 0 and journal is not None:  # came with a transaction: that is in the journal by now
+            if d.position < 0 and journal is not None:  # came with a transaction, which is over
                 d.position = journal.all_said()
             if d.position > durable:
                 return

@@ -75,6 +75,7 @@ class Recovery:
         self.checkpoint_seq: i64 = -1  # topology before this block is in the checkpoint
         self.in_checkpoint = False
         self.seen_checkpoint = False
+        self.needed: list[tuple[int, int]] = []  # pages on which something waits
         self.clean = False  # the last thing that happened was a clean stop
         self.messages: i64 = 0
         self.records: i64 = 0
@@ -177,7 +178,8 @@ class Recovery:
                 continue
             restorer.lane(lane, state.below)
             for base in sorted(state.pages):
-                restorer.page(lane, base, state.pages[base], state.gone)
+                if restorer.page(lane, base, state.pages[base], state.gone):
+                    self.needed.append((lane, base))
         for segment, record in self.whole:
             self._publishes(record, segment, True)
         for state in self.lanes.values():
