@@ -23,7 +23,14 @@ from leveret.native import i64
 from leveret.protocol.amqp091 import methods
 from leveret.protocol.amqp091.confirms import Confirms
 from leveret.protocol.amqp091.consumer import write_content
-from leveret.protocol.amqp091.content import METHOD, Content, at_method, properties_of
+from leveret.protocol.amqp091.content import (
+    METHOD,
+    Content,
+    at_method,
+    expiration_ms,
+    has_copies,
+    properties_of,
+)
 from leveret.protocol.amqp091.tx import Transaction
 from leveret.wire import methods as wire
 
@@ -33,6 +40,8 @@ if TYPE_CHECKING:
     from leveret.protocol.amqp091.peer import AmqpPeer
 
 HAS_USER_ID: Final[i64] = 0x0010
+HAS_EXPIRATION: Final[i64] = 0x0100
+HAS_HEADERS: Final[i64] = 0x2000
 HELD_FRAME_BYTES: Final[i64] = 64  # what a frame that is held costs beside its bytes
 
 
@@ -161,6 +170,16 @@ class AmqpChannel(Session):
         flags: i64 = i64(read_i16_be(m.data, 19)) & 0xFFFF
         if flags & HAS_USER_ID != 0 and not self._may_say(m):
             return
+        if flags & HAS_HEADERS != 0 and has_copies(m):
+            text = "headers 'CC' and 'BCC' are not supported by this version of Leveret"
+            self.fail(at_method(PreconditionFailed(text), wire.BASIC_PUBLISH))
+            return
+        if flags & HAS_EXPIRATION != 0:
+            try:
+                expiration_ms(m)
+            except PeerError as error:
+                self.fail(at_method(error, wire.BASIC_PUBLISH))
+                return
         queues = route.queues
         if route.by_headers:
             queues = route.vhost.route_by_headers(route, properties_of(m).headers)
@@ -178,7 +197,10 @@ class AmqpChannel(Session):
         """Publish, and return it if it is mandatory and no queue takes it."""
         if route.mandatory and not queues:
             self.return_message(m, 312, "NO_ROUTE")
-        return route.vhost.publish(queues, m)
+        position = route.vhost.publish(queues, m)
+        if i64(read_i16_be(m.data, 19)) & HAS_EXPIRATION != 0:
+            route.vhost.expire_messages(queues, expiration_ms(m))
+        return position
 
     def return_message(self, m: Message, code: i64, text: str) -> None:
         peer = self.peer
@@ -255,9 +277,12 @@ class AmqpChannel(Session):
             except (PeerError, BrokerError) as error:
                 peer.connection.fail(error)
                 return
-            if self.held is not None:
+            if self.waits():
                 self._hold_on(held[at:])
                 return
+
+    def waits(self) -> bool:
+        return self.held is not None
 
     def _hold_on(self, frames: list[bytes]) -> None:
         for frame in frames:

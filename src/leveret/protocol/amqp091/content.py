@@ -29,6 +29,7 @@ BODY: Final[i64] = 3
 BASIC: Final[i64] = 60
 PROPERTIES: Final[i64] = 19  # where in a header frame the property flags are
 BODY_CEILING: Final[i64] = limits.MESSAGE_SIZE_CEILING_BYTES
+EXPIRATION_MAX_MS: Final = 315_360_000_000  # ten years, as RabbitMQ
 SPLINTER_BYTES: Final[i64] = 2_048  # body frames that are smaller, but for the last, are not kept as they are
 PIECE_BYTES: Final[i64] = 64  # what a frame costs beside its bytes
 
@@ -123,3 +124,29 @@ def properties_of(m: Message) -> Properties:
     """The decoded properties of a message of this protocol: its header frame's payload begins at byte 7."""
     size: i64 = i64(read_i32_be(m.data, 3))
     return decode_properties(m.data, PROPERTIES, 7 + size)
+
+
+def has_copies(m: Message) -> bool:
+    """Whether a header CC or BCC names further routing keys."""
+    return check_properties(m.data, PROPERTIES, 7 + i64(read_i32_be(m.data, 3)))
+
+
+def expiration_ms(m: Message) -> i64:
+    """How long a message may wait, by its own word. Raises PreconditionFailed (rabbit_basic:parse_expiration)."""
+    text = properties_of(m).expiration
+    if text is None:
+        return -1
+    sign = 1 if text[:1] in ("-", "+") else 0
+    digits = sign
+    while digits < len(text) and text[digits] in "0123456789":
+        digits += 1
+    if digits == sign:
+        raise PreconditionFailed(f"invalid expiration '{text}': no_integer")
+    if digits < len(text):
+        raise PreconditionFailed(f"invalid expiration '{text}': {{leftover_string,\"{text[digits:]}\"}}")
+    value = int(text)
+    if value < 0:
+        raise PreconditionFailed(f"invalid expiration '{text}': {{value_negative,{value}}}")
+    if value > EXPIRATION_MAX_MS:
+        raise PreconditionFailed(f"invalid expiration '{text}': {{value_too_big,{value}}}")
+    return value

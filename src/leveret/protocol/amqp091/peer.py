@@ -39,6 +39,7 @@ SPLINTERS: Final[i64] = (
 OUTPUT_HIGH: Final[i64] = OUTPUT_HIGH_BYTES
 HAS_DELIVERY_MODE: Final[i64] = 0x1000  # bits of the property flags (AMQP 0-9-1, 4.2.6.1)
 HAS_USER_ID: Final[i64] = 0x0010
+HAS_EXPIRATION: Final[i64] = 0x0100
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -276,13 +277,15 @@ class AmqpPeer(Outlet):
                 return stop
         flags: i64 = i64(read_i16_be(data, end + 19)) & 0xFFFF
         persistent = False
+        special = flags & (HAS_USER_ID | HAS_EXPIRATION) != 0
         if flags == HAS_DELIVERY_MODE and head == 15:
             persistent = i64(data[end + 21]) == 2
         elif flags != 0 or head != 14:
-            check_properties(data, end + 19, end + 7 + head)
+            if check_properties(data, end + 19, end + 7 + head):
+                special = True
             persistent = delivery_mode_at(data, end + 19, flags, end + 7 + head) == 2
         m = Message(data[end:stop], route.raw, body, persistent, AMQP091)
-        if route.simple and flags & HAS_USER_ID == 0:
+        if route.simple and not special:
             position = route.vhost.publish(route.queues, m)
             confirms = channel.confirms
             if confirms is not None:
