@@ -56,8 +56,6 @@ REFUSED: list[tuple[dict[str, object], str]] = [
         f"invalid arg 'x-max-priority' for {Q} of queue type rabbit_quorum_queue",
     ),
     # what RabbitMQ honours and Leveret does not
-    ({"x-message-ttl": 1000}, f"arg 'x-message-ttl' for {Q} {LATER}"),
-    ({"x-expires": 1000}, f"arg 'x-expires' for {Q} {LATER}"),
     ({"x-max-priority": 10}, f"arg 'x-max-priority' for {Q} {LATER}"),
     ({"x-max-length": 10}, f"arg 'x-max-length' for {Q} {LATER}"),
     ({"x-dead-letter-exchange": "dlx"}, f"arg 'x-dead-letter-exchange' for {Q} {LATER}"),

@@ -140,8 +140,14 @@ class Argument:
 # check. The types are the queue_arguments in the capabilities/0 of each type.
 ARGUMENTS: Final = [
     Argument("x-queue-type", string, "classic quorum stream", HONOURED, "classic or quorum"),
-    Argument("x-expires", expiry, "classic quorum", NOT_YET, "delete the queue when unused so many ms"),
-    Argument("x-message-ttl", milliseconds, "classic quorum", NOT_YET, "how long a message may wait, ms"),
+    Argument("x-expires", expiry, "classic quorum", HONOURED, "delete the queue when unused so many ms"),
+    Argument(
+        "x-message-ttl",
+        milliseconds,
+        "classic quorum",
+        HONOURED,
+        "how long a message may wait, ms; counted anew after a restart of the broker",
+    ),
     Argument("x-dead-letter-exchange", string, "classic quorum", NOT_YET, "where dead messages go"),
     Argument("x-dead-letter-routing-key", routing_key, "classic quorum", NOT_YET, "and with which key"),
     Argument(

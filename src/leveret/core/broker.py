@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from leveret.core.access import Access
+from leveret.core.expiry import Expiry
 from leveret.core.queue import Queue
 from leveret.core.topology import Ids
 from leveret.core.turn import Turn
@@ -18,6 +19,7 @@ class Broker:
         self.access = Access()
         self.ids = Ids()
         self.lanes: dict[int, Queue] = {}
+        self.expiry = Expiry()
         self.vhosts: dict[str, VHost] = {}
         self.blocked = ""  # why publishing is blocked: memory, disk
 

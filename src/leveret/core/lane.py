@@ -380,36 +380,82 @@ class Lane:
 
     def purge(self) -> i64:
         """Drop everything that is ready. Returns how many."""
-        n = self.ready
+        return self.drop_below(self.next_seq)
+
+    def drop_below(self, below: i64) -> i64:
+        """Drop what is ready with a lower number than this. Returns how many."""
+        before = self.ready
         pages = self.pages
-        if n == 0 or pages is None:
+        if before == 0 or pages is None:
             return 0
         for page in pages.copy():
+            if page.base >= below:
+                break
             if page.ready > 0:
-                self._purge_page(page)
-        self.ready = 0
-        return n
+                self._purge_page(page, min(below - page.base, page.count))
+        return before - self.ready
 
-    def _purge_page(self, page: Page) -> None:
-        if page.states is None and page.ready == page.count:  # untouched, as the pages of a backlog are
+    def front_seq(self) -> i64:
+        """No ready message has a lower number."""
+        at = self.cursor_page
+        if at is not None and not at.dropped:
+            return at.base + self.cursor
+        pages = self.pages
+        return self.next_seq if not pages else pages[0].base
+
+    def drop_one(self, seq: i64) -> i64:
+        """Drop one message if it is there and ready. Returns how many."""
+        pages = self.pages
+        if pages is None:
+            return 0
+        i = self._index(seq)
+        if i >= i64(len(pages)) or pages[i].base > seq:
+            return 0
+        page = pages[i]
+        slot = seq - page.base
+        states = page.touch(slot + 1)
+        state = i64(states[slot])
+        if state == OUT or state == GONE:
+            return 0
+        if self.durable:
+            self.journal.settle(self.lid, seq, seq)
+        states[slot] = 2
+        messages = page.messages
+        if messages is not None:
+            m = messages[slot]
+            if m is not None:
+                self._lighter(page, m.weight_bytes())
+                messages[slot] = None
+        page.ready -= 1
+        self.ready -= 1
+        if page.ready + page.out == 0:
+            self._emptied(page)
+        return 1
+
+    def _purge_page(self, page: Page, stop: i64) -> None:
+        """Drop what is ready in the slots before `stop`."""
+        if page.states is None and stop == page.count and page.ready == stop:  # as the pages of a backlog are
             if self.durable:
                 self.journal.settle(self.lid, page.base, page.base + page.count - 1)
+            self.ready -= page.ready
             page.ready = 0
             self._drop(page)
             return
-        states = page.touch(page.count)
+        states = page.touch(stop)
         messages = page.messages
         slot: i64 = 0
         weight: i64 = 0
+        dropped: i64 = 0
         first: i64 = -1
-        while slot <= page.count:
-            state: i64 = i64(states[slot]) if slot < page.count else OUT
+        while slot <= stop:
+            state: i64 = i64(states[slot]) if slot < stop else OUT
             if state == OUT or state == GONE:
                 if first >= 0 and self.durable:
                     self.journal.settle(self.lid, page.base + first, page.base + slot - 1)
                 first = -1
             else:
                 states[slot] = 2
+                dropped += 1
                 if first < 0:
                     first = slot
                 if messages is not None:
@@ -418,9 +464,10 @@ class Lane:
                         weight += m.weight_bytes()
                         messages[slot] = None
             slot += 1
-        page.ready = 0
+        page.ready -= dropped
+        self.ready -= dropped
         self._lighter(page, weight)
-        if page.out == 0:
+        if page.ready + page.out == 0:
             self._emptied(page)
 
     def drop(self) -> None:

@@ -67,6 +67,8 @@ class Queue(QueueBase):
         self.next_turn: i64 = 0  # index of the consumer whose turn it is
         self.getters: list[Getter] | None = None
         self.published: i64 = 0
+        self.touched = True  # asked for since the last tick, which keeps it from expiring
+        self.expired: i64 = 0  # messages that waited too long
         self.delivered: i64 = 0
 
     def attach(self, turn: Turn, journal: Journal, pager: Pager) -> None:

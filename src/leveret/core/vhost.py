@@ -65,22 +65,21 @@ def vhost_prefix(name: str) -> bytes:
 class Queues(QueueFactory):
     """Makes the queues of a virtual host."""
 
-    def __init__(self, turn: Turn, journal: Journal, pager: Pager, lanes: dict[int, Queue]) -> None:
-        self.turn = turn
-        self.journal = journal
-        self.pager = pager
-        self.lanes = lanes
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
 
     def make_queue(
         self, name: str, vhost: str, qid: int, durable: bool, exclusive: bool, auto_delete: bool
     ) -> QueueBase:
         queue = Queue(name, vhost, qid, durable, exclusive, auto_delete)
-        queue.attach(self.turn, self.journal, self.pager)
-        self.lanes[qid] = queue
+        broker = self.broker
+        queue.attach(broker.turn, broker.journal, broker.pager)
+        broker.lanes[qid] = queue
         return queue
 
     def queue_gone(self, queue: QueueBase) -> None:
-        self.lanes.pop(int(queue.qid), None)
+        self.broker.lanes.pop(int(queue.qid), None)
+        self.broker.expiry.remove(queue.qid)
 
 
 class VHost:
@@ -89,8 +88,7 @@ class VHost:
         self.broker = broker
         self.turn = broker.turn
         self.journal = broker.journal
-        factory = Queues(broker.turn, broker.journal, broker.pager, broker.lanes)
-        self.topology = Topology(name, VHostJournal(name, broker.journal), factory, broker.ids)
+        self.topology = Topology(name, VHostJournal(name, broker.journal), Queues(broker), broker.ids)
         self.routes: dict[bytes, Route] = {}
         self.version: i64 = 0
         self.position: i64 = 0  # what the answer to the last command waits for
@@ -204,8 +202,11 @@ class VHost:
         owner: object,
     ) -> Queue:
         queue = self.topology.declare_queue(name, durable, exclusive, auto_delete, args, passive, owner)
-        self._changed()
         assert isinstance(queue, Queue)
+        queue.touched = True
+        if queue.arguments and self.topology.version != self.version:
+            self.broker.expiry.add(queue, self)
+        self._changed()
         return queue
 
     def delete_queue(self, name: str, if_unused: bool, if_empty: bool, owner: object) -> int:
@@ -232,6 +233,7 @@ class VHost:
         """Raises NotFound, ResourceLocked."""
         queue = self.topology.queue(name, owner)
         assert isinstance(queue, Queue)
+        queue.touched = True
         if queue.failure:
             raise BrokerError(f"queue '{name}' in vhost '{self.name}' cannot be read: {queue.failure}")
         return queue
@@ -258,7 +260,21 @@ class VHost:
     def recovered(self) -> None:
         """Everything durable is back: let go of what was only kept by what is not."""
         self.topology.recovered()
+        for queue in self.topology.queues.values():
+            assert isinstance(queue, Queue)
+            self.broker.expiry.add(queue, self)
         self._changed()
+
+    def expire_messages(self, queues: list[Queue], after_ms: i64) -> None:
+        """What was just published to these queues waits no longer than so many milliseconds."""
+        for queue in queues:
+            self.broker.expiry.expire(queue, self, queue.lane.next_seq - 1, after_ms)
+
+    def expire_queue(self, queue: Queue) -> None:
+        """A queue was not used for as long as it said."""
+        if self.topology.queues.get(queue.name) is queue:
+            self.topology.delete_queue(queue.name, False, False, None)
+            self._changed()
 
     def owner_gone(self, owner: object) -> None:
         """A connection ended: its exclusive queues go with it."""

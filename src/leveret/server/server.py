@@ -345,6 +345,7 @@ class Server:
             self.journal.tick += 1
             if not self.journal.empty():
                 self.journal.urgent = True
+        self.broker.expiry.tick(now)
         if self.watermarks.due(now):
             self._watermarks(now)
             self._visit(now)

@@ -66,6 +66,7 @@ class FileLog(Log):
         self.making = ""  # the spare that is being made, its handle, and how far it is
         self.making_handle = -1
         self.making_at = 0
+        self.full = False  # the last time that room was to be made there was none
         # A killed process may have left changes that only the kernel knows of. What is read from now on must be what
         # is still there after a power failure.
         disk.make_directory(DIRECTORY)
@@ -214,11 +215,13 @@ class FileLog(Log):
         try:
             self.disk.write(self.handle, self.filled, [bytes(size)], True)
         except StoreError as error:
+            self.full = error.full
             if error.full:
                 return False
             self.failure = error.text  # a failed sync of this file may be about its blocks
             raise
         self.filled += size
+        self.full = False
         return True
 
     def _make_spare(self) -> bool:
@@ -231,6 +234,7 @@ class FileLog(Log):
             size = min(FILL_BYTES, self.segment_bytes - self.making_at)
             disk.write(self.making_handle, self.making_at, [bytes(size)], True)
             self.making_at += size
+            self.full = False
             if self.making_at < self.segment_bytes:
                 return True
             self._leave_spare()
@@ -241,6 +245,7 @@ class FileLog(Log):
         except StoreError as error:
             self._leave_spare()
             self.making = ""
+            self.full = error.full
             if not error.full:
                 raise
             disk.remove(name)
@@ -259,6 +264,10 @@ class FileLog(Log):
         with self.guard:
             rest = self.filled - self.at if self.handle >= 0 else 0
             return rest + len(self.spares) * (self.segment_bytes - SEGMENT_DATA_START)
+
+    def short_of_room(self) -> bool:
+        """The disk is full and what was made ready is running out: what is left is for settling."""
+        return self.full and self.space_bytes() < self.segment_bytes
 
     def trim(self, keep_from: int) -> None:
         """Give up the segments before this one: they become spares, as many as are wanted, or go.

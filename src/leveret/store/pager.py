@@ -10,7 +10,7 @@ from collections import deque
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
-from leveret.errors import Damaged, StoreError
+from leveret.errors import StoreError
 from leveret.journal import Journal, Pager, PageTask
 from leveret.native import i64
 
@@ -45,6 +45,7 @@ class Job:
         self.base: i64 = base
         self.task = task
         self.error = ""
+        self.full = False  # the error is that there is no room
 
 
 class FilePager(Pager):
@@ -64,7 +65,8 @@ class FilePager(Pager):
         self.hurry: Callable[[], bool] | None = None
         self.pending_bytes: i64 = 0  # handed to the thread and not written yet
         self.reading = 0
-        self.failure = ""
+        self.failure = ""  # what ends the broker
+        self.full = False  # the last page that was to be written found no room: it stays in memory
         self.put_bytes: i64 = 0
 
     # ---- on the loop
@@ -118,11 +120,12 @@ class FilePager(Pager):
         while done:
             job = done.popleft()
             task = job.task
-            if job.error and job.kind != GET:
+            if job.error and job.kind != GET and not job.full:
                 self.failure = job.error
             if task is None:
                 continue
             if job.kind == PUT:
+                self.full = job.full
                 for part in task.parts:
                     self.pending_bytes -= i64(len(part))
                     self.put_bytes += i64(len(part))
@@ -175,6 +178,7 @@ class FilePager(Pager):
             for job in performed:
                 if job.kind == PUT and not job.error:
                     job.error = error.text
+                    job.full = error.full
         self.done.extend(performed)
 
     def perform(self, job: Job) -> None:
@@ -191,8 +195,9 @@ class FilePager(Pager):
                 self.pages.delete(int(job.lane), int(job.base))
             elif job.kind == DELETE_LANE:
                 self.pages.delete_queue(int(job.lane))
-        except (StoreError, Damaged) as error:
+        except StoreError as error:
             job.error = error.text
+            job.full = error.full
         self.performed.append(job)
 
     def _patience(self) -> float:

@@ -254,8 +254,12 @@ def delivery_mode_at(data: bytes, pos: i64, flags: i64, end: i64) -> i64:
     return mode if mode == PERSISTENT or mode == TRANSIENT else 0
 
 
-def check_properties(data: bytes, pos: i64, end: i64) -> None:
-    """Raises `MalformedFrame` where `decode_properties` would, without making the values."""
+def check_properties(data: bytes, pos: i64, end: i64) -> bool:
+    """Raises `MalformedFrame` where `decode_properties` would, without making the values.
+
+    Returns whether a header CC or BCC names further routing keys.
+    """
+    copies = False
     flags = read_flags(Reader(data, pos, end))
     at = pos + 2
     flag: i64 = CONTENT_TYPE
@@ -263,13 +267,14 @@ def check_properties(data: bytes, pos: i64, end: i64) -> None:
         if flags & flag != 0:
             if flag == HEADERS:
                 table = Reader(data, at, end)
-                check_table(table)
+                copies = check_table(table)
                 at = table.pos
             else:
                 at = _after(data, at, end, flag)
         flag >>= 1
     if at != end:
         Reader(data, at, end).finish()
+    return copies
 
 
 def text_at(data: bytes, pos: i64, end: i64, flag: i64) -> str | None:

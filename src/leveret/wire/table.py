@@ -246,26 +246,37 @@ def find_field(data: bytes, pos: i64, end: i64, name: bytes) -> i64:
     return -1
 
 
-def check_table(reader: Reader) -> None:
-    """Steps over a table and raises `MalformedFrame` where reading it would, without making its values."""
+def check_table(reader: Reader) -> bool:
+    """Steps over a table and raises `MalformedFrame` where reading it would, without making its values.
+
+    Returns whether there is a field CC or BCC in it, which as headers name further routing keys (RabbitMQ's
+    sender-selected distribution).
+    """
     end = _enter(reader, 1)
-    _check_fields(reader.data, reader.pos, end, True, 1)
+    copies = _check_fields(reader.data, reader.pos, end, True, 1)
     reader.pos = end
+    return copies
 
 
-def _check_fields(data: bytes, at: i64, end: i64, named: bool, depth: i64) -> None:
+def _check_fields(data: bytes, at: i64, end: i64, named: bool, depth: i64) -> bool:
     """The fields of a table, or the elements of an array, between two positions. Every publish with headers comes
     here, so it makes no objects for an ordinary field."""
+    copies = False
     while at < end:
         if named:
             size: i64 = i64(data[at])
             at += 1
             if end - at < size:
                 raise overrun(size, end - at)
+            if size == 2 or size == 3:
+                name = data[at : at + size]
+                if name == b"CC" or name == b"BCC":
+                    copies = True
             at += size
             if at >= end:
                 raise overrun(1, 0)
         at = _step(data, at, end, depth)
+    return copies
 
 
 def _step(data: bytes, at: i64, end: i64, depth: i64) -> i64:
