@@ -30,6 +30,7 @@ log = logs.get("server")
 
 TICK_S = 0.1
 ACCEPTS_A_TURN = 64
+RETRY_FULL_MS = 5_000
 SWITCH_INTERVAL_S = 0.0005  # the writer thread has to get its turn
 
 
@@ -50,6 +51,7 @@ class Server:
         self.timer: asyncio.TimerHandle | None = None
         self.fatal: asyncio.Future[str] | None = None
         self.stopping = False
+        self.next_try_ms = 0  # of a store that had no room
         self.accepted = 0
         self.refused = 0
         self.settings = amqp.Settings("Leveret", __version__, f"Python {platform.python_version()}")
@@ -226,6 +228,8 @@ class Server:
         if pager.failure:
             self.fail(pager.failure)
             return
+        if pager.full and not self.broker.blocked:
+            self._watermarks(self.now_ms)
         self.schedule()
         if self.stopping_publishers:
             self.release()
@@ -349,7 +353,8 @@ class Server:
         if self.watermarks.due(now):
             self._watermarks(now)
             self._visit(now)
-        if self.pager is not None and self.pager.resident_bytes > 2 * self.pager.limit_bytes:
+        pager = self.pager
+        if pager is not None and pager.resident_bytes > 2 * pager.limit_bytes and not pager.full:
             self.broker.shed()
         self.turn()
 
@@ -371,8 +376,21 @@ class Server:
                     link.lost(connection.close_reason)
 
     def _watermarks(self, now: int) -> None:
-        reason = self.watermarks.check(now)
+        reason = self.watermarks.check(now, self._store_full(now))
         if reason and not self.broker.blocked:
             self.block(reason)
         elif not reason and self.broker.blocked:
             self.unblock()
+
+    def _store_full(self, now: int) -> bool:
+        """Whether the store found no room. Now and then it is tried again: what came of it is seen at the next check."""
+        pager = self.pager
+        files = self.storage.log
+        if pager is None or files is None or not (pager.full or files.short_of_room()):
+            return False
+        if now >= self.next_try_ms:
+            self.next_try_ms = now + RETRY_FULL_MS
+            pager.full = False
+            self.broker.shed()
+            pager.prepare()
+        return True

@@ -44,14 +44,18 @@ class Watermarks:
     def due(self, now_ms: int) -> bool:
         return now_ms >= self.next_ms
 
-    def check(self, now_ms: int) -> str:
+    def check(self, now_ms: int, store_full: bool) -> str:
         """Why publishing has to stop: "low on memory", "low on disk" (RabbitMQ's words), or nothing."""
         self.next_ms = now_ms + CHECK_MS
         reasons: list[str] = []
         if resident_bytes() > self.memory_bytes:
             reasons.append("memory")
-        if self.directory is not None:
-            disk = os.statvfs(self.directory)
-            if disk.f_bavail * disk.f_frsize < self.disk_bytes:
-                reasons.append("disk")
+        if store_full or self._disk_low():
+            reasons.append("disk")
         return "low on " + " & ".join(reasons) if reasons else ""
+
+    def _disk_low(self) -> bool:
+        if self.directory is None:
+            return False
+        disk = os.statvfs(self.directory)
+        return disk.f_bavail * disk.f_frsize < self.disk_bytes
