@@ -146,6 +146,15 @@ class Machine:
         if taken:
             self.pager._names()
 
+    def prepare(self) -> None:
+        """A step of what the pager's thread does when it has nothing else to do."""
+        self.pager.background = self.log.prepare
+        self.pager._prepare()
+
+    def ended(self) -> str:
+        """Why the broker has to end, if it has to."""
+        return self.failure or self.pager.failure
+
     # ---- all of it
 
     def block_through(self) -> None:
@@ -159,8 +168,8 @@ class Machine:
         self.journal.urgent = True
         while self.journal.closed or self.block is not None:
             self.block_through()
-            if self.failure:
-                raise StoreError(self.failure)
+            if self.ended():
+                raise StoreError(self.ended())
 
     def settle_down(self) -> None:
         """Turns and writes until nothing is left to do, or the writer has stopped."""
@@ -170,7 +179,7 @@ class Machine:
             self.block_through()
             self.move_pages(100)
             self.pages_landed()
-            if self.failure:
+            if self.ended():
                 return
             idle = self.block is None and self.journal.empty() and self.pager.jobs.empty()
             if idle and not self.broker.turn.dirty:

@@ -9,7 +9,8 @@ What a real disk may do, from a seed, and somewhat worse than most do:
 * after a sync that failed, what it was to write never reaches the disk, though reads show it.
 
 `kill` is the other crash: the process goes, the kernel keeps all that it was given.
-Operations are counted: `arm` crashes in the middle of the Nth one from now, `fail` makes it fail once.
+Operations are counted: `arm` crashes in the middle of the Nth one from now, `fail` makes it fail once. `no_room_for`
+is a disk that is full for some files until it is cleared.
 """
 
 from __future__ import annotations
@@ -123,6 +124,8 @@ class SimDisk(Disk):
         self.fail_at = 0
         self.fault = EIO
         self.failed = 0
+        self.faulted = ""  # the operation that failed last
+        self.no_room_for = ""  # writing to files with this in their names finds the disk full
 
     # ---- what tests do to it
 
@@ -193,7 +196,10 @@ class SimDisk(Disk):
             return "crash"
         if self.operations == self.fail_at:
             self.failed += 1
+            self.faulted = f"{what} {name}"
             return self.fault
+        if self.no_room_for and what == "write" and self.no_room_for in name:
+            return ENOSPC
         return ""
 
     def _stop(self) -> None:
@@ -296,6 +302,9 @@ class SimDisk(Disk):
     def rename(self, old: str, new: str) -> None:
         self._plain("rename", old)
         file = self.file(old)
+        for handle, (_, opened) in self.handles.items():
+            if opened is file:
+                self.handles[handle] = (new, file)
         there, name = split(new)
         here, before = split(old)
         if here == there:

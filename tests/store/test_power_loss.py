@@ -114,7 +114,7 @@ class Life:
             (self.catch_up, 12),
             (self.move_pages, 10),
             (machine.pages_landed, 10),
-            (machine.log.prepare, 3),
+            (machine.prepare, 3),
         )
 
     def run(self, steps: int) -> None:
@@ -122,7 +122,7 @@ class Life:
         weights = [weight for _, weight in self.actions]
         for action in self.rng.choices(doing, weights, k=steps):
             action()
-            if self.machine.failure:
+            if self.machine.ended():
                 return
             for hand in self.hands:
                 self.look_at(hand)

@@ -386,11 +386,13 @@ class Server:
         """Whether the store found no room. Now and then it is tried again: what came of it is seen at the next check."""
         pager = self.pager
         files = self.storage.log
-        if pager is None or files is None or not (pager.full or files.short_of_room()):
+        journal = self.journal
+        if pager is None or files is None or journal is None or not (pager.full or files.short_of_room()):
             return False
         if now >= self.next_try_ms:
             self.next_try_ms = now + RETRY_FULL_MS
             pager.full = False
             self.broker.shed()
+            journal.leave(journal.segment)  # what leaves makes room at the next checkpoint
             pager.prepare()
         return True

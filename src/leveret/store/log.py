@@ -9,10 +9,9 @@ What is inside a segment is in segment.py, how it is read in reader.py. This fil
 before what. It knows nothing of the payloads.
 
 Space: segments are filled with zeros (or recycled) before they are needed, so that the log goes on when the disk is
-full. `space_bytes` is the room it has without asking the system for more. Whoever writes the log should stop taking
-new messages (settling may go on) while that is below the rest of a segment plus one spare, and roll only after asking
-what is held in old segments to leave them, since that is what gives spares back. A block that does not fit into its
-segment makes the file grow: slower, not wrong; a file that grew is not used again.
+full. Whoever writes the log should stop taking new messages (settling may go on) while it is `short_of_room`, and roll
+only after asking what is held in old segments to leave them, since that is what gives spares back. A block that does
+not fit into its segment makes the file grow: slower, not wrong; a file that grew is not used again.
 """
 
 from __future__ import annotations
@@ -266,8 +265,8 @@ class FileLog(Log):
             return rest + len(self.spares) * (self.segment_bytes - SEGMENT_DATA_START)
 
     def short_of_room(self) -> bool:
-        """The disk is full and what was made ready is running out: what is left is for settling."""
-        return self.full and self.space_bytes() < self.segment_bytes
+        """The disk is full and a spare has been used: the other one, and those that trimming gives, are for settling."""
+        return self.full and len(self.spares) < SPARES
 
     def trim(self, keep_from: int) -> None:
         """Give up the segments before this one: they become spares, as many as are wanted, or go.

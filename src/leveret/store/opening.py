@@ -74,8 +74,8 @@ def finish(
 ) -> None:
     """After replay: drop page files that nothing knows, give up what the log need not keep, write a checkpoint.
 
-    A page that is needed and not there is damage. Those that nothing knows are deleted once the checkpoint is on disk: what says that they are not needed may so far be known to the
-    kernel alone, and a power failure may take it back.
+    A page that is needed and not there is damage. Those that nothing knows are deleted once the checkpoint is on disk:
+    what says that they are not needed may so far be known to the kernel alone, and a power failure may take it back.
     """
     there = pager.pages.list()
     missing = sorted(set(recovery.needed).difference(there))
