@@ -1,0 +1,259 @@
+"""Runs the functional suites that come with third-party clients against a broker.
+
+    python tests/suites/run.py                   the suites of CI, each against a Leveret of its own
+    python tests/suites/run.py celery            the named ones
+    COMPAT_URL=amqp://guest:guest@127.0.0.1:5672/%2F python tests/suites/run.py kombu
+
+Each suite's source distribution comes from the package index into a temporary folder, and runs in a virtual
+environment there. Nothing fetched is kept (`--folder` keeps it for the next run) or committed. What RabbitMQ
+passes, Leveret passes: a test left out until its feature is built stands in the table with its reason.
+The last line says `N passed, N failed, N skipped`; the exit code is 1 when a test failed or too few ran.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import venv
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.compat.broker import Address, running_broker
+from tests.compat.raw import RawConnection
+
+INSTALL_TIMEOUT_S = 300
+TESTED_BY_ALL = ("pytest>=8,<10", "pytest-timeout>=2.3", "pytest-rerunfailures>=14")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A package with tests in its source distribution. In `environment`, {host}, {port} and {url} are filled in."""
+
+    package: str
+    version: str
+    tests: tuple[str, ...]
+    environment: Mapping[str, str]
+    passes: int  # how many of the tests RabbitMQ passes
+    timeout_s: int = 240
+    needs: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)  # test id: why Leveret cannot pass it yet
+    always: bool = True  # False: only when asked for by name
+
+
+_PRIORITY = "t/integration/test_py_amqp.py::test_PyAMQPPriority"
+_PRIORITY_TESTS = (
+    "test_publish_consume",
+    "test_publish_requeue_consume",
+    "test_simple_queue_publish_consume",
+    "test_simple_buffer_publish_consume",
+)
+
+SUITES = {
+    suite.package: suite
+    for suite in (
+        Suite(
+            "amqp",
+            "5.4.2",
+            tests=("t/integration/test_rmq.py",),
+            environment={"RABBITMQ_HOST": "{host}", "RABBITMQ_5672_TCP": "{port}"},
+            options=("-k", "not tls"),
+            passes=12,
+        ),
+        Suite(
+            "kombu",
+            "5.7.0",
+            tests=("t/integration/test_py_amqp.py",),
+            environment={"RABBITMQ_HOST": "{host}", "RABBITMQ_5672_TCP": "{port}"},
+            passes=51,
+            left_out={f"{_PRIORITY}::{test}": "priorities are not built yet" for test in _PRIORITY_TESTS},
+        ),
+        Suite(
+            "rabbitpy",
+            "3.0.2",
+            tests=("tests/test_integration.py", "tests/integration"),
+            environment={"RABBITMQ_URL": "{url}"},
+            needs=("python-dotenv",),
+            passes=40,
+        ),
+        Suite(
+            "celery",
+            "5.7.0",
+            tests=tuple(f"t/integration/test_{name}.py" for name in ("tasks", "inspect", "canvas", "worker")),
+            environment={
+                "TEST_BROKER": "pyamqp://{user}:{password}@{host}:{port}//",
+                "TEST_BACKEND": "rpc://",
+            },
+            needs=("pytest-celery>=1.3", "pytest-subtests", "pytest-order", "redis"),
+            options=("--reruns", "1", "--timeout", "90"),
+            passes=92,
+            timeout_s=900,
+            always=False,
+        ),
+    )
+}
+NOT_RUN = {"amqpstorm": "cleans up through RabbitMQ's HTTP API, which is not built yet"}
+
+
+class Outcome(NamedTuple):
+    passed: int
+    failed: int
+    skipped: int
+    failures: tuple[str, ...]  # test ids with the first line of what they say
+
+
+def python_of(folder: Path) -> str:
+    return str(folder / "venv" / "bin" / "python")
+
+
+def prepare(suite: Suite, folder: Path) -> Path:
+    """The unpacked source of `suite`, with an environment beside it that has what its tests need."""
+    if not (folder / "venv").exists():
+        venv.create(folder / "venv", with_pip=True)
+    pip = [python_of(folder), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    requirement = f"{suite.package}=={suite.version}"
+    archives = folder / "archives"
+    download = [*pip, "download", "--no-deps", "--no-binary", ":all:", "--dest", str(archives), requirement]
+    subprocess.run(download, check=True, timeout=INSTALL_TIMEOUT_S)
+    install = [*pip, "install", *TESTED_BY_ALL, *suite.needs, requirement]
+    subprocess.run(install, check=True, timeout=INSTALL_TIMEOUT_S)
+    (archive,) = archives.glob(f"{suite.package}-{suite.version}.tar.gz")
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    return folder / f"{suite.package}-{suite.version}"
+
+
+def run(suite: Suite, source: Path, address: Address, left_out: Iterable[str]) -> Outcome:
+    values = {
+        "host": address.host,
+        "port": str(address.port),
+        "url": address.url,
+        "user": address.user,
+        "password": address.password,
+    }
+    environment = os.environ | {name: text.format(**values) for name, text in suite.environment.items()}
+    environment.pop("PYTHONPATH", None)
+    report = source / "report.xml"
+    report.unlink(missing_ok=True)
+    command = [
+        python_of(source.parent),
+        "-m",
+        "pytest",
+        "-q",
+        "--tb=short",
+        "-p",
+        "no:cacheprovider",
+        "--timeout",
+        "60",
+    ]
+    command += [f"--junitxml={report}", *suite.options, *suite.tests]
+    for test in left_out:
+        command += ["--deselect", test]
+    with (source / "output.txt").open("w") as output:
+        try:
+            subprocess.run(
+                command,
+                cwd=source,
+                env=environment,
+                stdout=output,
+                stderr=output,
+                timeout=suite.timeout_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Outcome(0, 1, 0, (f"{suite.package} did not end within {suite.timeout_s} s",))
+    if not report.exists():
+        return Outcome(0, 1, 0, ("no report: " + (source / "output.txt").read_text()[-2000:],))
+    return read(report)
+
+
+def read(report: Path) -> Outcome:
+    """Count a JUnit report. Of a test that was run again the last run counts."""
+    last = {
+        f"{case.get('classname')}.{case.get('name')}": case
+        for case in ElementTree.parse(report).getroot().iter("testcase")
+    }
+    passed, skipped, failures = 0, 0, []
+    for name, case in last.items():
+        wrong = [*case.iter("failure"), *case.iter("error")]
+        if wrong:
+            message = (wrong[0].get("message") or "").strip()
+            failures.append(f"{name}: {message.splitlines()[0] if message else wrong[0].tag}")
+        elif case.find("skipped") is not None:
+            skipped += 1
+        else:
+            passed += 1
+    return Outcome(passed, len(failures), skipped, tuple(failures))
+
+
+def product(address: Address) -> str:
+    """What the broker calls itself."""
+    with RawConnection(address) as raw:
+        return str(raw.handshake().server_properties["product"])
+
+
+def run_suite(name: str, folder: Path) -> Outcome:
+    """Fetch and run one suite against COMPAT_URL's broker or a Leveret of its own."""
+    suite = SUITES[name]
+    source = prepare(suite, folder)
+    with running_broker() as address:
+        left_out = suite.left_out if product(address) == "Leveret" else {}
+        outcome = run(suite, source, address, left_out)
+    missing = suite.passes - len(left_out) - outcome.passed
+    if missing > 0 and not outcome.failed:
+        problem = f"{name}: {outcome.passed} passed, where RabbitMQ passes {suite.passes}"
+        return outcome._replace(failed=1, failures=(*outcome.failures, problem))
+    return outcome
+
+
+def print_table(outcomes: Mapping[str, Outcome]) -> None:
+    print(f"\n{'suite':<20} {'passed':>7} {'failed':>7} {'skipped':>8} {'RabbitMQ':>9}  left out")
+    for name, outcome in outcomes.items():
+        suite = SUITES[name]
+        counts = f"{outcome.passed:>7} {outcome.failed:>7} {outcome.skipped:>8} {suite.passes:>9}"
+        print(f"{name + ' ' + suite.version:<20} {counts}  {len(suite.left_out)}")
+        for test, reason in suite.left_out.items():
+            print(f"    left out: {test}: {reason}")
+    for name, reason in NOT_RUN.items():
+        print(f"{name:<20} not run: {reason}")
+    for outcome in outcomes.values():
+        for failure in outcome.failures:
+            print(f"FAILED {failure}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Run the functional suites of third-party clients.")
+    parser.add_argument(
+        "suites", nargs="*", metavar="SUITE", help=f"of {', '.join(SUITES)} (default: those of CI)"
+    )
+    parser.add_argument("--folder", type=Path, help="where to fetch and run, kept for the next run")
+    options = parser.parse_args()
+    names: list[str] = options.suites or [name for name, suite in SUITES.items() if suite.always]
+    unknown = set(names) - set(SUITES)
+    if unknown:
+        parser.error(f"no suite {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
+    outcomes: dict[str, Outcome] = {}
+    with tempfile.TemporaryDirectory(prefix="leveret-suites-") as temporary:
+        folder: Path = options.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            print(f"{name} {SUITES[name].version} ...", flush=True)
+            outcomes[name] = run_suite(name, folder)
+    print_table(outcomes)
+    passed, failed, skipped = (sum(counts) for counts in list(zip(*outcomes.values(), strict=True))[:3])
+    print(f"\n{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
