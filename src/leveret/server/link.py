@@ -22,6 +22,7 @@ READ_BYTES = limits.READ_CHUNK_BYTES
 LARGE_READ_BYTES = 1_048_576
 PARTS_A_WRITE = 64
 LINGER_MS = 2_000
+LAST_WORDS_MS = 10_000  # in which what a connection that has ended still has to say must be taken
 # A client that reads nothing while it goes on asking is not read from either.
 OUTPUT_LIMIT_BYTES = 4 * limits.OUTPUT_HIGH_BYTES
 
@@ -36,7 +37,8 @@ class TcpLink(Link):
         self.backlog: deque[bytes | memoryview] = deque()
         self.reading = True
         self.closed = False
-        self.lingers_until_ms = 0  # our side is shut; when to give up waiting for the other
+        self.shut = False  # our side is: everything is sent
+        self.lingers_until_ms = 0  # the conversation is over; when to give up waiting for the other side
         self.waits = False  # the peer holds frames for an answer: nothing more is read
         loopback = address[0].startswith("127.") or address[0] in ("::1", "::ffff:127.0.0.1")
         self.connection = Connection(server.broker, server.settings, self, loopback)
@@ -124,11 +126,10 @@ class TcpLink(Link):
                 self.server.loop.add_writer(self.fd, self.on_writable)
         elif parts:
             self._keep(parts, 0)
-        if self.backlog:
-            if self.peer.unsent > OUTPUT_LIMIT_BYTES:
-                self.pause()
-        elif self.connection.state == CLOSED:
-            self.close()
+        if self.connection.state == CLOSED:
+            self._end()
+        elif self.peer.unsent > OUTPUT_LIMIT_BYTES:
+            self.pause()
 
     def _keep(self, parts: list[bytes], sent: int) -> None:
         for part in parts:
@@ -169,15 +170,20 @@ class TcpLink(Link):
         if not backlog:
             self.server.loop.remove_writer(self.fd)
             if self.connection.state == CLOSED:
-                self.close()
+                self._end()
 
     # ---- the end
 
-    def close(self) -> None:
-        """Everything is sent: say so, and read on for a while, since closing with unread input resets the
-        connection and takes our last words with it."""
-        if self.lingers_until_ms or self.closed:
+    def _end(self) -> None:
+        """The conversation is over. Once everything is sent, say so, and read on for a while, since closing with
+        unread input resets the connection and takes our last words with it."""
+        if self.backlog:
+            if not self.lingers_until_ms:
+                self.lingers_until_ms = self.server.now_ms + LAST_WORDS_MS
             return
+        if self.shut or self.closed:
+            return
+        self.shut = True
         self.lingers_until_ms = self.server.now_ms + LINGER_MS
         self.connection.lost()
         try:
