@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import signal
 import sys
 
 from leveret import logs
 from leveret.config import Config
 from leveret.errors import StoreError
-from leveret.server import admin_commands, notify
+from leveret.server import admin_commands, backup, notify
 from leveret.server.server import Server
 
 log = logs.get("server")
@@ -34,7 +35,7 @@ async def serve(config: Config) -> int:
     server = Server(config)
     server.open()
     await server.start()
-    admin = await admin_commands.start(server)
+    admin = await admin_commands.start(server, functools.partial(backup.backup, server))
     wanted = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, wanted.set)

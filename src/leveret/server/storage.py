@@ -39,6 +39,7 @@ class Writer:
         self.wake = wake
         self.block: Block | None = None
         self.busy = False
+        self.held = False  # segments that are not needed stay: a backup is being made
         self.error = ""
         self.given = threading.Lock()
         self.given.acquire()
@@ -61,7 +62,7 @@ class Writer:
             try:
                 append(block.segment, self.seq, block.flags, block.parts)
                 self.seq += 1
-                if block.keep_from:
+                if block.keep_from and not self.held:
                     self.log.trim(block.keep_from)
             except StoreError as error:
                 self.error = error.text

@@ -65,6 +65,7 @@ class FilePager(Pager):
         self.hurry: Callable[[], bool] | None = None
         self.pending_bytes: i64 = 0  # handed to the thread and not written yet
         self.reading = 0
+        self.held = False  # deletions wait
         self.failure = ""  # what ends the broker
         self.full = False  # the last page that was to be written found no room: it stays in memory
         self.put_bytes: i64 = 0
@@ -94,7 +95,9 @@ class FilePager(Pager):
         self.deletions.append(Deletion(position, kind, lane, base))
 
     def settle_deletions(self, durable: i64) -> None:
-        """Delete what the log has settled, as far as it is on disk."""
+        """Delete what the log has settled, as far as it is on disk; nothing while a backup is made."""
+        if self.held:
+            return
         deletions = self.deletions
         journal = self.journal
         while deletions:
