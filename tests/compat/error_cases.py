@@ -104,7 +104,9 @@ NOT_FOUND = [
 ]
 
 
-def unequal_queue(id: str, argument: str, received: str, current: str, first: dict[str, Any], then: dict[str, Any]) -> Case:
+def unequal_queue(
+    id: str, argument: str, received: str, current: str, first: dict[str, Any], then: dict[str, Any]
+) -> Case:
     text = f"PRECONDITION_FAILED - inequivalent arg '{argument}' for queue '{{q}}' in vhost '/': "
     return case(
         id, 406, text + f"received {received} but current is {current}", queue(**first), queue(**then)
@@ -132,7 +134,9 @@ def unequal_argument(argument: str, first: object, then: object) -> Case:
     )
 
 
-def unequal_exchange(argument: str, received: str, current: str, first: dict[str, Any], then: dict[str, Any]) -> Case:
+def unequal_exchange(
+    argument: str, received: str, current: str, first: dict[str, Any], then: dict[str, Any]
+) -> Case:
     text = f"PRECONDITION_FAILED - inequivalent arg '{argument}' for exchange '{{x}}' in vhost '/': "
     return case(
         f"exchange {argument} {current} then {received}",

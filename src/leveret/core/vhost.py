@@ -14,9 +14,8 @@ from leveret.core.consumer import Consumer
 from leveret.core.destination import Destination, QueueBase, QueueFactory
 from leveret.core.queue import Getter, Queue
 from leveret.core.topology import Topology
-from leveret.core.turn import Turn
 from leveret.errors import AccessRefused, BrokerError, NotSupported
-from leveret.journal import Journal, Pager
+from leveret.journal import Journal
 from leveret.message import Message
 from leveret.native import i64
 from leveret.seams import TopologyJournal
