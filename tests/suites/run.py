@@ -94,7 +94,7 @@ SUITES = {
                 "TEST_BROKER": "pyamqp://{user}:{password}@{host}:{port}//",
                 "TEST_BACKEND": "rpc://",
             },
-            needs=("pytest-celery>=1.3", "pytest-subtests", "pytest-order", "redis"),
+            needs=("pytest-celery>=1.3", "pytest-subtests", "pytest-order", "redis", "pydantic"),
             options=("--reruns", "1", "--timeout", "90"),
             passes=92,
             timeout_s=900,
