@@ -21,6 +21,7 @@ from .talker import PERSISTENT, Talker, opening, publish, request
 HARD_CODES: Final = {320, 402, 403, 501, 502, 503, 504, 505, 506, 530, 540, 541}
 SOFT_CODES: Final = {311, 313, 403, 404, 405, 406}
 TABLE: Final = encode_table({"x-match": "any", "a": 1, "nested": {"list": [1, "two", None, 3.5, True]}})
+EXPIRY: Final = encode_table({"x-expires": 60_000, "x-message-ttl": 1_000})
 HEADERS: Final = b"\xb0\0\x0atext/plain" + encode_table({"a": 1, "b": [b"\xff", {"c": None}]}) + b"\x02"
 
 
@@ -30,6 +31,7 @@ def frames() -> list[bytes]:
     said += [
         request(requests.queue_declare, 1, "q", exclusive=True, arguments=TABLE),
         request(requests.queue_declare, 1, "d", durable=True),
+        request(requests.queue_declare, 1, "e", arguments=EXPIRY),
         request(requests.exchange_declare, 1, "x", "headers", durable=True),
         request(requests.exchange_bind, 1, "x", "amq.fanout", "k"),
         request(requests.queue_bind, 1, "q", "x", "", arguments=TABLE),
@@ -40,6 +42,7 @@ def frames() -> list[bytes]:
         request(requests.confirm_select, 2),
         publish(2, "a.b.c", b"topical", PERSISTENT, exchange="amq.topic"),
         publish(2, "", b"by headers", HEADERS, exchange="x"),
+        publish(1, "e", b"for a while", b"\x01\0\x0510000"),
         publish(1, "q", bytes(9_000), frame_max=4_096),
         publish(1, "nobody", b"back", b"\0\x10\x05guest", mandatory=True),
         request(methods.basic_ack, 1, 1, True),
@@ -63,6 +66,7 @@ def frames() -> list[bytes]:
         request(methods.basic_cancel, 1, "t", False),
         request(requests.queue_purge, 1, "q"),
         request(requests.queue_delete, 1, "d"),
+        request(requests.queue_delete, 1, "e"),
         request(requests.exchange_delete, 1, "x"),
         request(methods.channel_close, 2, 200, "", 0, 0),
         request(methods.connection_close, 200, "bye", 0, 0),
