@@ -1,0 +1,128 @@
+"""A short torture, and the proof that the ledger notices what a broker must not do."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from .ledger import Key, Ledger, Violation, make_body
+from .run import Torture
+
+pytestmark = pytest.mark.torture
+CYCLES = int(os.environ.get("CYCLES", "4"))
+Q = "q"
+
+
+def test_kills_lose_nothing(tmp_path: Path) -> None:
+    seed = int(os.environ.get("SEED") or random.randrange(1 << 31))
+    print(f"seed {seed}")
+    folder = tmp_path / "torture"
+    folder.mkdir()
+    broken = Torture(CYCLES, seed, folder).run()
+    assert not broken, f"seed {seed}: {broken[0]}"
+
+
+class Story:
+    """A ledger with some messages of publisher 1 in one queue, confirmed."""
+
+    def __init__(self, messages: int = 3) -> None:
+        self.ledger = Ledger()
+        self.last: dict[Key, int] = {}
+        for _ in range(messages):
+            key = (1, self.ledger.number(1))
+            self.ledger.sending((Q,), key)
+            self.ledger.confirmed((Q,), key)
+
+    def comes(self, number: int, redelivered: bool = False) -> None:
+        self.ledger.delivered(Q, make_body(1, number, 100), redelivered, self.last)
+
+    def crash(self) -> None:
+        self.ledger.next_cycle()
+        self.last.clear()
+
+
+def test_it_finds_what_is_missing() -> None:
+    story = Story()
+    for number in (1, 3):
+        story.comes(number)
+        story.ledger.acking(Q, [(1, number)])
+    with pytest.raises(Violation, match="1 confirmed messages of q were never delivered: 1/2"):
+        story.ledger.audit()
+
+
+def test_it_finds_what_was_held_and_is_gone() -> None:
+    story = Story(1)
+    story.comes(1)
+    story.crash()
+    with pytest.raises(Violation, match="not settled, and gone: 1/1"):
+        story.ledger.audit()
+
+
+def test_it_counts_after_a_start() -> None:
+    story = Story(3)
+    story.ledger.check_count(Q, 3)
+    with pytest.raises(Violation, match="2 messages, 3 are confirmed"):
+        story.ledger.check_count(Q, 2)
+    with pytest.raises(Violation, match="at most 3"):
+        story.ledger.check_count(Q, 4)
+
+
+def test_a_repeat_without_the_flag() -> None:
+    story = Story(1)
+    story.comes(1)
+    story.crash()
+    with pytest.raises(Violation, match="1/1 in q was delivered again without the redelivered flag"):
+        story.comes(1)
+    story.comes(1, redelivered=True)
+
+
+def test_an_ack_that_was_not_synced_may_be_lost_by_a_crash_only() -> None:
+    story = Story(1)
+    story.comes(1)
+    story.ledger.acking(Q, [(1, 1)])
+    with pytest.raises(Violation, match="without a crash between"):
+        story.comes(1, redelivered=True)
+    story.crash()
+    story.comes(1, redelivered=True)
+
+
+def test_a_committed_ack_is_for_ever() -> None:
+    story = Story(1)
+    story.comes(1)
+    story.ledger.acking(Q, [(1, 1)])
+    story.ledger.acks_committed(Q, [(1, 1)])
+    story.crash()
+    with pytest.raises(Violation, match="its ack was committed"):
+        story.comes(1, redelivered=True)
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_first_deliveries_out_of_order(crash: bool) -> None:
+    story = Story()
+    story.comes(3)
+    if crash:
+        story.crash()
+    with pytest.raises(Violation, match=r"1/2 in q came as new after .* 1/3"):
+        story.comes(2)
+
+
+def test_a_spoilt_body() -> None:
+    story = Story(1)
+    body = bytearray(make_body(1, 1, 100))
+    body[-1] ^= 1
+    with pytest.raises(Violation, match="another body"):
+        story.ledger.delivered(Q, bytes(body), False, story.last)
+
+
+def test_a_torn_transaction() -> None:
+    ledger = Ledger()
+    keys = [(Q, (1, ledger.number(1))) for _ in range(3)]
+    ledger.begin(1, 7, keys)
+    for _, (publisher, number) in keys[:2]:
+        ledger.delivered(Q, make_body(publisher, number, 50, 7, 3, number - 1), False, {})
+        ledger.acking(Q, [(publisher, number)])
+    with pytest.raises(Violation, match="transaction 1/7 is torn: 2 of 3"):
+        ledger.audit()
