@@ -25,13 +25,16 @@ QUEUES = (WORK, COPY, TXQ, BACKLOG)
 
 
 class Stage:
-    """What the actors of a cycle share. `limits`: how many each may publish in a cycle."""
+    """What the actors of a cycle share.
 
-    def __init__(self, ledger: Ledger, port: int, publishes: int, backlog: int) -> None:
+    Each publisher sends so many messages at most; the backlog has a limit of its own.
+    """
+
+    def __init__(self, ledger: Ledger, port: int, publishes: int, turnover: int) -> None:
         self.ledger = ledger
         self.port = port
         self.publishes = publishes
-        self.backlog = backlog
+        self.turnover = turnover
         self.over = threading.Event()  # the broker is about to be killed: what breaks now, may
         self.unforeseen: list[str] = []
 
@@ -80,7 +83,7 @@ class Publisher(Actor):
         self.exchange = exchange
         self.key = key
         self.queues = queues
-        self.left = stage.publishes
+        self.left = stage.turnover if key == BACKLOG else stage.publishes
 
     def act(self) -> None:
         with Client(self.stage.port) as client:
@@ -147,12 +150,14 @@ class Consumer(Actor):
     def __init__(self, stage: Stage, queue: str, name: str, dice: random.Random) -> None:
         super().__init__(stage, name, dice)
         self.queue = queue
+        self.acked: list[Key] = []  # on this connection
 
     def act(self) -> None:
         with Client(self.stage.port) as client:
             client.qos(PREFETCH)
             client.consume(self.queue)
             held: list[tuple[int, Key]] = []
+            self.acked = []
             last: dict[Key, int] = {}
             until = self.dice.randrange(200, 3_000)
             while not self.stage.over.is_set() and until > 0:
@@ -166,25 +171,28 @@ class Consumer(Actor):
                 if self.dice.random() < 0.002:
                     client.cancel(self.queue)
                     client.consume(self.queue)
-            if self.stage.over.is_set():
-                self.stage.over.wait(0.2)
-            elif self.dice.random() < 0.5:
+            if self.dice.random() < 0.5:
                 client.close()
+            else:
+                self.ledger.dropping(self.queue, self.acked)
 
     def settle(self, client: Client, held: list[tuple[int, Key]]) -> None:
         what = self.dice.random()
         if what < 0.5:
             tag, key = held.pop(self.dice.randrange(len(held)))
-            self.ledger.acking(self.queue, [key])
-            client.ack(tag)
+            self.ack(client, tag, [key], False)
         elif what < 0.9:
             upto = self.dice.randrange(len(held)) + 1
-            self.ledger.acking(self.queue, [key for _, key in held[:upto]])
-            client.ack(held[upto - 1][0], multiple=True)
+            self.ack(client, held[upto - 1][0], [key for _, key in held[:upto]], True)
             del held[:upto]
         else:
             self.ledger.requeueing(1)
             client.nack(held.pop(self.dice.randrange(len(held)))[0])
+
+    def ack(self, client: Client, tag: int, keys: list[Key], multiple: bool) -> None:
+        self.acked += keys
+        self.ledger.acking(self.queue, keys)
+        client.ack(tag, multiple)
 
 
 class TxConsumer(Actor):
@@ -219,7 +227,7 @@ class SlowConsumer(Actor):
             client.qos(50)
             client.consume(BACKLOG)
             last: dict[Key, int] = {}
-            left = self.stage.publishes
+            left = self.stage.turnover
             while not self.stage.over.is_set() and left > 0:
                 event = client.next(IDLE_S)
                 if isinstance(event, Delivery):

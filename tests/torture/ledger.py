@@ -44,12 +44,12 @@ class Tx:
 
 @dataclass
 class Lane:
-    """A queue: state of each message, and in which cycle it was last seen and acked."""
+    """A queue: state of each message, and in which of the broker's lives it was last seen and acked."""
 
     state: dict[Key, int] = field(default_factory=dict)
     seen_in: dict[Key, int] = field(default_factory=dict)
     acked_in: dict[Key, int] = field(default_factory=dict)
-    # by publisher: the last first delivery of earlier cycles, and of this one
+    # by publisher: the last first delivery of earlier lives, and of this one
     before: dict[int, int] = field(default_factory=dict)
     newest: dict[int, int] = field(default_factory=dict)
 
@@ -57,7 +57,8 @@ class Lane:
 class Ledger:
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.cycle = 0
+        self.cycle = 0  # for reports
+        self.life = 0  # of the broker: one ends with each kill or stop
         self.lanes: dict[str, Lane] = {}
         self.numbers: dict[int, int] = {}
         self.transactions: dict[Key, Tx] = {}  # by publisher and transaction
@@ -123,21 +124,21 @@ class Ledger:
                 self.violated(f"{show(queue, key)} came with another body ({len(body)} bytes)")
             if state & ACK_SYNCED:
                 self.violated(f"{show(queue, key)} came back though its ack was committed")
-            if lane.acked_in.get(key) == self.cycle:
+            if lane.acked_in.get(key) == self.life:
                 self.violated(f"{show(queue, key)} came back after its ack, without a crash between")
             if not redelivered:
                 self._first(queue, lane, key, state, last)
             lane.state[key] = state | SEEN | (0 if redelivered else SEEN_FRESH)
-            lane.seen_in[key] = self.cycle
+            lane.seen_in[key] = self.life
         return key
 
     def _first(self, queue: str, lane: Lane, key: Key, state: int, last: dict[Key, int]) -> None:
         publisher, number = key
-        if state & SEEN_FRESH or lane.seen_in.get(key, self.cycle) < self.cycle:
+        if state & SEEN_FRESH or lane.seen_in.get(key, self.life) < self.life:
             self.violated(f"{show(queue, key)} was delivered again without the redelivered flag")
         for what, latest in (
             ("this consumer got", last.get((publisher, 0), 0)),
-            ("an earlier cycle had seen", lane.before.get(publisher, 0)),
+            ("an earlier life had seen", lane.before.get(publisher, 0)),
         ):
             if number <= latest:
                 self.violated(f"{show(queue, key)} came as new after {what} {publisher}/{latest}")
@@ -151,7 +152,13 @@ class Ledger:
             lane = self.lane(queue)
             for key in keys:
                 lane.state[key] |= ACK_SENT
-                lane.acked_in[key] = self.cycle
+                lane.acked_in[key] = self.life
+
+    def dropping(self, queue: str, keys: list[Key]) -> None:
+        """Before a connection is closed without a word: the system may throw away what was not read, acks too."""
+        with self.lock:
+            for key in keys:
+                self.lane(queue).acked_in.pop(key, None)
 
     def acks_committed(self, queue: str, keys: list[Key]) -> None:
         with self.lock:
@@ -163,10 +170,10 @@ class Ledger:
         with self.lock:
             self.counts["requeued"] += number
 
-    # ---- after a cycle
+    # ---- between two lives
 
-    def next_cycle(self) -> None:
-        self.cycle += 1
+    def next_life(self) -> None:
+        self.life += 1
         for lane in self.lanes.values():
             lane.before.update(lane.newest)
 

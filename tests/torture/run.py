@@ -19,7 +19,8 @@ from .ledger import Key, Ledger, Violation, make_body
 OPTIONS = ("--set", "segment_bytes=8MiB", "--set", "pages_in_memory_bytes=2MiB")
 BACKLOG_MESSAGES = 10_000
 BACKLOG_PUBLISHER = 100
-PUBLISHES = 4_000  # of each publisher in a cycle, at most
+PUBLISHES = 20_000  # of each publisher in a cycle, at most
+BACKLOG_TURNOVER = 3_000  # how many of the backlog come and go in a cycle, at most
 AUDIT_EVERY = 20
 JOIN_S = 60.0
 
@@ -51,7 +52,7 @@ class Torture:
             self.declare()
             self.fill()
             for cycle in range(1, self.cycles + 1):
-                self.ledger.next_cycle()
+                self.ledger.cycle = cycle
                 self.one_cycle(cycle)
                 if cycle % AUDIT_EVERY == 0 and cycle < self.cycles:
                     self.audit()
@@ -71,7 +72,7 @@ class Torture:
     def one_cycle(self, cycle: int) -> None:
         started = time.monotonic()
         before = dict(self.ledger.counts)
-        stage = Stage(self.ledger, self.broker.port, PUBLISHES, self.backlog)
+        stage = Stage(self.ledger, self.broker.port, PUBLISHES, BACKLOG_TURNOVER)
         cast = actors.cast(stage, self.seed)
         for actor in cast:
             actor.start()
@@ -89,6 +90,7 @@ class Torture:
         if self.ledger.violations or stage.unforeseen:
             self.ledger.violations.extend(f"cycle {cycle}: {text}" for text in stage.unforeseen)
             raise Violation
+        self.ledger.next_life()
         kills = self.restart()
         self.count()
         spent = time.monotonic() - started

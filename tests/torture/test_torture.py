@@ -40,7 +40,7 @@ class Story:
         self.ledger.delivered(Q, make_body(1, number, 100), redelivered, self.last)
 
     def crash(self) -> None:
-        self.ledger.next_cycle()
+        self.ledger.next_life()
         self.last.clear()
 
 
@@ -86,6 +86,14 @@ def test_an_ack_that_was_not_synced_may_be_lost_by_a_crash_only() -> None:
     with pytest.raises(Violation, match="without a crash between"):
         story.comes(1, redelivered=True)
     story.crash()
+    story.comes(1, redelivered=True)
+
+
+def test_an_ack_may_be_lost_with_its_connection() -> None:
+    story = Story(1)
+    story.comes(1)
+    story.ledger.acking(Q, [(1, 1)])
+    story.ledger.dropping(Q, [(1, 1)])
     story.comes(1, redelivered=True)
 
 
