@@ -12,6 +12,9 @@ CHANNELS_PER_CONNECTION: Final = 2_047
 HEARTBEAT_S: Final = 60
 HANDSHAKE_TIMEOUT_S: Final = 10
 CONNECTIONS: Final = 65_536
+RESERVED_DESCRIPTORS: Final = (
+    40  # file descriptors that connections do not get: the store's, the log's, the loop's
+)
 
 # messages and tables
 MESSAGE_SIZE_BYTES: Final = 16_777_216  # RabbitMQ 4.x: max_message_size

@@ -30,8 +30,24 @@ log = logs.get("server")
 
 TICK_S = 0.1
 ACCEPTS_A_TURN = 64
+ACCEPT_AGAIN_S = 0.5
 RETRY_FULL_MS = 5_000
 SWITCH_INTERVAL_S = 0.0005  # the writer thread has to get its turn
+
+
+def descriptors() -> int:
+    """How many file descriptors this process may have, after asking for as many as the system allows."""
+    if sys.platform == "win32":
+        return limits.CONNECTIONS
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    except (OSError, ValueError):
+        pass  # some systems have a lower limit that they do not tell
+    return limits.CONNECTIONS if soft == resource.RLIM_INFINITY else soft
 
 
 class Server:
@@ -54,6 +70,8 @@ class Server:
         self.next_try_ms = 0  # of a store that had no room
         self.accepted = 0
         self.refused = 0
+        self.room = 0  # connections for which there are file descriptors
+        self.full = False  # nobody is let in: more connections than that
         self.settings = amqp.Settings("Leveret", __version__, f"Python {platform.python_version()}")
         self.settings.frame_max_bytes = config.frame_max_bytes
         self.settings.channel_max = config.channel_max
@@ -90,6 +108,7 @@ class Server:
         self.watermarks = Watermarks(self.config, self.broker)
         self.commit()
         await self._first_checkpoint()
+        self.room = max(1, descriptors() - limits.RESERVED_DESCRIPTORS)
         self.listener = self._listen()
         self.loop.add_reader(self.listener.fileno(), self.accept)
         self.timer = self.loop.call_later(TICK_S, self.tick)
@@ -296,19 +315,19 @@ class Server:
         listener = self.listener
         assert listener is not None
         for _ in range(ACCEPTS_A_TURN):
+            if len(self.links) >= self.room:
+                self._accept_later("all file descriptors that connections may have are taken")
+                return
             try:
                 sock, address = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    log.warning(
-                        "cannot accept", extra=logs.fields(error=error.strerror, connections=len(self.links))
-                    )
-                    self.loop.remove_reader(listener.fileno())
-                    self.loop.call_later(0.5, self._accept_again)
+                    self._accept_later(error.strerror or "")
                     return
                 raise
+            self.full = False
             if len(self.links) >= self.config.connections_max:
                 self.refused += 1
                 sock.close()
@@ -318,6 +337,15 @@ class Server:
             self.accepted += 1
             link = TcpLink(self, sock, address[:2])
             self.links[link.fd] = link
+
+    def _accept_later(self, why: str) -> None:
+        """Who comes now waits in the listener's queue. Said once, until somebody is let in again."""
+        assert self.listener is not None
+        if not self.full:
+            log.warning("cannot accept", extra=logs.fields(error=why, connections=len(self.links)))
+        self.full = True
+        self.loop.remove_reader(self.listener.fileno())
+        self.loop.call_later(ACCEPT_AGAIN_S, self._accept_again)
 
     def _accept_again(self) -> None:
         if self.listener is not None and not self.stopping:

@@ -28,11 +28,6 @@ def total_memory_bytes() -> int:
     return total
 
 
-def resident_bytes() -> int:
-    with open("/proc/self/statm", "rb") as stream:
-        return int(stream.read().split()[1]) * PAGE
-
-
 class Watermarks:
     def __init__(self, config: Config, broker: Broker) -> None:
         total = total_memory_bytes()
@@ -40,6 +35,8 @@ class Watermarks:
         self.disk_bytes = config.disk_free_low_watermark.bytes_of(total)
         self.directory = None if config.memory else config.data_dir
         self.next_ms = 0
+        # Opened once: the check must not need a file descriptor when there is none left.
+        self.statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
     def due(self, now_ms: int) -> bool:
         return now_ms >= self.next_ms
@@ -48,11 +45,14 @@ class Watermarks:
         """Why publishing has to stop: "low on memory", "low on disk" (RabbitMQ's words), or nothing."""
         self.next_ms = now_ms + CHECK_MS
         reasons: list[str] = []
-        if resident_bytes() > self.memory_bytes:
+        if self.resident_bytes() > self.memory_bytes:
             reasons.append("memory")
         if store_full or self._disk_low():
             reasons.append("disk")
         return "low on " + " & ".join(reasons) if reasons else ""
+
+    def resident_bytes(self) -> int:
+        return int(os.pread(self.statm, 128, 0).split()[1]) * PAGE
 
     def _disk_low(self) -> bool:
         if self.directory is None:
