@@ -19,8 +19,8 @@ from leveret.core.restore import BrokerRestorer, BrokerSource
 from leveret.limits import LOG_SEGMENTS, SEGMENT_BYTES
 from leveret.protocol.amqp091.connection import Connection, Settings
 from leveret.protocol.amqp091.peer import Link
-from leveret.store.memory import MemoryPages
-from leveret.store.opening import Found, finish, new_journal, replay
+from leveret.store.memory import MemoryLog, MemoryPages
+from leveret.store.opening import finish, new_journal, read_log, replay
 from leveret.store.pager import FilePager
 
 BATCH = 200  # messages in what is read at once: 32 KB of the first line's
@@ -55,13 +55,14 @@ class World:
 
     def __init__(self) -> None:
         source = BrokerSource()
-        found = Found()
+        log = MemoryLog()
+        found = read_log(log)
         self.journal = new_journal(found, source, SEGMENT_BYTES, LOG_SEGMENTS)
         self.pager = FilePager(MemoryPages(), PAGES_BYTES)
         self.broker = Broker(self.journal, self.pager)
         source.broker = self.broker
-        recovery = replay(found, BrokerRestorer(self.broker))
-        finish(self.journal, self.pager, self.broker.knows_page, recovery)
+        replay(log, found, BrokerRestorer(self.broker))
+        finish(self.journal, self.pager, self.broker.knows_page, found)
         self.broker.add_vhost("/")
         self.broker.access.add(User("guest", "guest", None, ()))
         self.settings = Settings("bench", "0", "memory")

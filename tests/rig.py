@@ -14,40 +14,24 @@ from leveret.core.session import Session
 from leveret.core.vhost import Route
 from leveret.message import AMQP091, Message
 from leveret.store.journal import Block
-from leveret.store.memory import MemoryPages
-from leveret.store.opening import Found, finish, new_journal, replay
+from leveret.store.memory import MemoryLog, MemoryPages
+from leveret.store.opening import finish, new_journal, read_log, replay
 from leveret.store.pager import FilePager
-from leveret.store.recovery import LogBlock
 
 
 class Disk:
     """What is on disk: written blocks, and page files."""
 
     def __init__(self) -> None:
-        self.blocks: list[LogBlock] = []
+        self.log = MemoryLog()
         self.pages = MemoryPages()
         self.seq = 1
 
     def write(self, block: Block) -> None:
-        self.blocks.append(LogBlock(block.segment, self.seq, block.flags, b"".join(block.parts)))
+        self.log.append(int(block.segment), self.seq, int(block.flags), block.parts)
         self.seq += 1
         if block.keep_from:
-            self.blocks = [b for b in self.blocks if b.segment >= block.keep_from]
-
-    def found(self) -> Found:
-        found = Found()
-        for block in self.blocks:
-            if block.flags & 1:
-                found.checkpoint_seq = block.seq
-                found.keep_from = int.from_bytes(block.payload[8:16], "big")
-            found.last_segment = block.segment
-        found.blocks = [
-            LogBlock(b.segment, b.seq, b.flags, b.payload)
-            for b in self.blocks
-            if b.segment >= found.keep_from
-        ]
-        found.next_seq = self.seq
-        return found
+            self.log.trim(int(block.keep_from))
 
 
 class Hand:
@@ -89,17 +73,17 @@ class Rig:
         self.disk = Disk() if disk is None else disk
         self.sizes = (segment_bytes, segments, page_slots, page_bytes, memory_bytes)
         self.source = BrokerSource()
-        found = self.disk.found()
+        found = read_log(self.disk.log)
         self.journal = new_journal(found, self.source, segment_bytes, segments)
         self.pager = FilePager(self.disk.pages, memory_bytes)
         self.pager.page_slots = page_slots
         self.pager.page_bytes = page_bytes
         self.broker = Broker(self.journal, self.pager)
         self.source.broker = self.broker
-        self.recovery = replay(found, BrokerRestorer(self.broker))
+        replay(self.disk.log, found, BrokerRestorer(self.broker))
         for vhost in self.broker.vhosts.values():
             vhost.recovered()
-        finish(self.journal, self.pager, self.broker.knows_page, self.recovery)
+        finish(self.journal, self.pager, self.broker.knows_page, found)
         self.vhost = self.broker.add_vhost("/")
         self.routes: dict[str, Route] = {}
         self.sync()

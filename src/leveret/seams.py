@@ -18,6 +18,18 @@ class TopologyJournal:
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
+class Blocks:
+    """The blocks of one segment, verified and in order, looked at one at a time."""
+
+    def count(self) -> int:
+        raise NotImplementedError
+
+    def block(self, i: int) -> tuple[int, int, bytes]:
+        """(seq, flags, payload)"""
+        raise NotImplementedError
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Log:
     """A write-ahead log: segments, named by rising numbers, of blocks, numbered without a gap."""
 
@@ -30,8 +42,9 @@ class Log:
         """The segments there are, oldest first."""
         raise NotImplementedError
 
-    def read(self, segment: int) -> list[tuple[int, int, bytes]]:
-        """Its blocks, verified: (seq, flags, payload). Raises Damaged."""
+    def blocks(self, segment: int, known: int) -> Blocks:
+        """Its blocks, verified; `known`: how many there are, if that is known (else -1), from reading them before:
+        then nothing is verified again. Raises Damaged."""
         raise NotImplementedError
 
     def trim(self, keep_from: int) -> None:

@@ -84,7 +84,8 @@ class Machine:
         self.journal = new_journal(found, source, segment_bytes, SEGMENTS)
         self.broker = Broker(self.journal, self.pager)
         source.broker = self.broker
-        self.recovery = replay(found, BrokerRestorer(self.broker))
+        replay(self.log, found, BrokerRestorer(self.broker))
+        self.recovery = found
         for vhost in self.broker.vhosts.values():
             vhost.recovered()
         finish(self.journal, self.pager, self.broker.knows_page, self.recovery)

@@ -35,7 +35,15 @@ class Place:
 
 
 def read_all(log: Log) -> list[tuple[int, int, bytes]]:
-    return [block for segment in log.segments() for block in log.read(segment)]
+    return [block for segment in log.segments() for block in read_segment(log, segment)]
+
+
+def read_segment(log: Log, segment: int) -> list[tuple[int, int, bytes]]:
+    blocks = log.blocks(segment, -1)
+    found = [blocks.block(i) for i in range(blocks.count())]
+    again = log.blocks(segment, len(found))
+    assert found == [again.block(i) for i in range(again.count())]
+    return found
 
 
 class Model:
@@ -105,4 +113,14 @@ class Model:
                 self.trim(log)
 
 
-__all__ = ["KINDS", "SEGMENT_BYTES", "Model", "Place", "PowerLoss", "SimDisk", "StoreError", "read_all"]
+__all__ = [
+    "KINDS",
+    "SEGMENT_BYTES",
+    "Model",
+    "Place",
+    "PowerLoss",
+    "SimDisk",
+    "StoreError",
+    "read_all",
+    "read_segment",
+]

@@ -104,20 +104,20 @@ class Storage:
         journal = new_journal(found, self.source, self.config.segment_bytes, self.config.log_segments)
         broker = Broker(journal, self.file_pager)
         self.source.broker = broker
-        recovery = replay(found, BrokerRestorer(broker))
+        replay(self.log, found, BrokerRestorer(broker))
         for vhost in broker.vhosts.values():
             vhost.recovered()
-        finish(journal, self.file_pager, broker.knows_page, recovery)
+        finish(journal, self.file_pager, broker.knows_page, found)
         self.log_journal = journal
-        self.next_seq = found.next_seq
+        self.next_seq = int(found.next_seq)
         self.recovery_s = time.perf_counter() - started
         log.info(
             "recovered",
             extra=logs.fields(
                 directory=str(self.directory),
-                messages_in_log=recovery.messages,
-                records=recovery.records,
-                clean_stop=recovery.clean,
+                messages_in_log=found.messages,
+                records=found.records,
+                clean_stop=found.clean,
                 seconds=round(self.recovery_s, 3),
             ),
         )

@@ -58,7 +58,8 @@ def check(directory: Path | str) -> Report:
         scan = _scan(reader, segment, report.damage)
         if scan is not None:
             _add_segment(report, segment, scan)
-            for _, flags, payload in scan.blocks:
+            for index in range(scan.count()):
+                _, flags, payload = scan.block(index)
                 if flags & CHECKPOINT:
                     keep_from = int(checkpoint_of(payload))
     if segments and 0 <= keep_from < segments[0]:
@@ -91,11 +92,12 @@ def _scan(reader: LogReader, segment: int, damage: list[str]) -> Scan | None:
 def _add_segment(report: Report, segment: int, scan: Scan) -> None:
     numbers = "no blocks"
     size = 0
-    for _, _, payload in scan.blocks:
-        size += len(payload)
-    if scan.blocks:
-        numbers = f"{len(scan.blocks)} blocks {scan.blocks[0][0]} to {scan.blocks[-1][0]} of {size} bytes"
-    report.blocks += len(scan.blocks)
+    count = scan.count()
+    for index in range(count):
+        size += len(scan.block(index)[2])
+    if count:
+        numbers = f"{count} blocks {scan.block(0)[0]} to {scan.block(count - 1)[0]} of {size} bytes"
+    report.blocks += count
     report.text.append(f"{segment_name(segment)}: {numbers}; at byte {scan.end} {TAILS[scan.tail]}")
 
 
@@ -120,7 +122,8 @@ def dump(directory: Path | str, describe: Callable[[bytes], list[str]] = describ
         scan = _scan(reader, segment, damage)
         if scan is not None:
             yield f"{scan.name} first block {scan.header.first}"
-            for index, (number, flags, payload) in enumerate(scan.blocks):
+            for index in range(scan.count()):
+                number, flags, payload = scan.block(index)
                 yield f"  block {number} at byte {scan.offsets[index]} flags {flags} ({len(payload)} bytes)"
                 for line in _records(describe, payload, damage):
                     yield f"    {line}"

@@ -22,7 +22,7 @@ import zlib
 from typing import Final
 
 from leveret.errors import Bug, StoreError
-from leveret.seams import Log
+from leveret.seams import Blocks, Log
 from leveret.store.disk import Disk
 from leveret.store.reader import DIRECTORY, IDENTITY, LogReader, identity_bytes, number_in, segment_name
 from leveret.store.segment import (
@@ -318,9 +318,11 @@ class FileLog(Log):
         """Ids of the segments, oldest first."""
         return self.reader.segments()
 
-    def read(self, segment: int) -> list[tuple[int, int, bytes]]:
-        """The verified blocks of a segment: (number, flags, payload). Raises Damaged, naming file and byte."""
-        return self.reader.read(segment)
+    def blocks(self, segment: int, known: int) -> Blocks:
+        """The blocks of a segment. Raises Damaged, naming file and byte."""
+        if known >= 0:
+            return self.reader.blocks_again(segment, known)
+        return self.reader.blocks(segment)
 
 
 __all__ = ["FORMAT_VERSION", "SEGMENT_DATA_START", "FileLog", "block_bytes"]

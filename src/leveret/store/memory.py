@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from leveret.errors import Bug, StoreError
-from leveret.seams import Log, Pages
+from leveret.seams import Blocks, Log, Pages
+
+
+class MemoryBlocks(Blocks):
+    def __init__(self, found: list[tuple[int, int, bytes]]) -> None:
+        self.found = found
+
+    def count(self) -> int:
+        return len(self.found)
+
+    def block(self, i: int) -> tuple[int, int, bytes]:
+        return self.found[i]
 
 
 class MemoryLog(Log):
     def __init__(self) -> None:
-        self.blocks: dict[int, list[tuple[int, int, bytes]]] = {}
+        self.kept: dict[int, list[tuple[int, int, bytes]]] = {}
         self.segment = -1  # the one being written
         self.next_number = -1
         self.closed = False
@@ -19,23 +30,23 @@ class MemoryLog(Log):
         if self.next_number >= 0 and seq != self.next_number:
             raise Bug(f"block {seq} was to follow block {self.next_number - 1}")
         if segment != self.segment:
-            if segment <= max(self.blocks, default=-1):
+            if segment <= max(self.kept, default=-1):
                 raise Bug(f"segment {segment} was to be begun after a later one")
             self.segment = segment
-            self.blocks[segment] = []
-        self.blocks[segment].append((seq, flags, b"".join(parts)))
+            self.kept[segment] = []
+        self.kept[segment].append((seq, flags, b"".join(parts)))
         self.next_number = seq + 1
 
     def segments(self) -> list[int]:
-        return sorted(self.blocks)
+        return sorted(self.kept)
 
-    def read(self, segment: int) -> list[tuple[int, int, bytes]]:
-        return list(self.blocks[segment])
+    def blocks(self, segment: int, known: int) -> Blocks:
+        return MemoryBlocks(list(self.kept[segment]))
 
     def trim(self, keep_from: int) -> None:
         for segment in self.segments():
             if segment < keep_from and segment != self.segment:
-                del self.blocks[segment]
+                del self.kept[segment]
 
     def prepare(self) -> bool:
         return False

@@ -15,54 +15,48 @@ from leveret.seams import Log
 from leveret.store.journal import LogJournal
 from leveret.store.pager import FilePager
 from leveret.store.pages import page_name
-from leveret.store.recovery import LogBlock, Recovery, checkpoint_of
+from leveret.store.recovery import Recovery
 
 
-class Found:
-    """A log's blocks from the oldest needed segment on, and where the checkpoint among them is."""
-
-    def __init__(self) -> None:
-        self.blocks: list[LogBlock] = []
-        self.checkpoint_seq: i64 = -1
-        self.keep_from: i64 = 0
-        self.next_seq: i64 = 1
-        self.last_segment: i64 = 0
-
-
-def read_log(log: Log) -> Found:
-    """Read and verify a whole log. Raises Damaged."""
-    found = Found()
-    for segment in log.segments():
+def read_log(log: Log) -> Recovery:
+    """First pass: read and verify a whole log, a segment at a time. Raises Damaged."""
+    found = Recovery()
+    segments = log.segments()
+    for segment in segments:
+        blocks = log.blocks(segment, -1)
+        n: i64 = blocks.count()
+        i: i64 = 0
+        while i < n:
+            seq, flags, payload = blocks.block(i)
+            found.learn(segment, seq, flags, payload)
+            i += 1
+        found.counts[segment] = n
         found.last_segment = segment
-        for seq, flags, payload in log.read(segment):
-            if flags & 1:
-                keep_from = checkpoint_of(payload)
-                if keep_from < 0:
-                    raise Damaged(f"block {seq} of the log says that it is a checkpoint and is none")
-                found.checkpoint_seq = seq
-                found.keep_from = keep_from
-            found.blocks.append(LogBlock(segment, seq, flags, payload))
-            found.next_seq = seq + 1
-    if found.checkpoint_seq < 0 and found.blocks:
+    if found.seen_checkpoint:
+        if found.keep_from < segments[0]:
+            raise Damaged(f"segment {found.keep_from} of the log is missing: the last checkpoint needs it")
+    elif found.next_seq > 1:
         raise Damaged("the log has blocks and no checkpoint")
-    found.blocks = [b for b in found.blocks if b.segment >= found.keep_from]
     return found
 
 
-def replay(found: Found, restorer: Restorer) -> Recovery:
-    recovery = Recovery(restorer)
-    recovery.checkpoint_seq = found.checkpoint_seq
-    recovery.keep_from = found.keep_from
-    blocks = found.blocks
-    found.blocks = []
-    for block in blocks:
-        recovery.feed(block)
-    blocks.clear()
-    recovery.restore()
-    return recovery
+def replay(log: Log, found: Recovery, restorer: Restorer) -> None:
+    """Second pass: bring back what waits."""
+    found.begin(restorer)
+    for segment, count in found.counts.items():
+        if segment < found.keep_from:
+            continue
+        blocks = log.blocks(segment, count)
+        n: i64 = blocks.count()
+        i: i64 = 0
+        while i < n:
+            _, flags, payload = blocks.block(i)
+            found.recall(segment, flags, payload)
+            i += 1
+    found.end()
 
 
-def new_journal(found: Found, source: StateSource, segment_bytes: i64, segments: i64) -> LogJournal:
+def new_journal(found: Recovery, source: StateSource, segment_bytes: i64, segments: i64) -> LogJournal:
     """A journal that goes on behind what was found, in a segment of its own."""
     journal = LogJournal(source, found.last_segment + 1, segment_bytes, segments)
     journal.oldest = found.keep_from if found.keep_from > 0 else found.last_segment + 1
@@ -92,4 +86,4 @@ def finish(
     journal.write_checkpoint()
 
 
-__all__ = ["Found", "Journal", "Pager", "finish", "new_journal", "read_log", "replay"]
+__all__ = ["Journal", "Pager", "finish", "new_journal", "read_log", "replay"]

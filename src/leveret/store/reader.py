@@ -58,7 +58,7 @@ class LogReader:
         if store_id and not present:
             raise Damaged("the log is gone: the store has an identity and no segment", DIRECTORY)
         # The identity is on disk before the first block: without it there is a first segment at most, and empty.
-        if present and not store_id and (len(present) > 1 or self.scan(present[0], False).blocks):
+        if present and not store_id and (len(present) > 1 or self.scan(present[0], False).offsets):
             raise Damaged("the identity is missing and the log has blocks", IDENTITY)
         self.store_id = store_id
 
@@ -83,24 +83,32 @@ class LogReader:
         data = self.disk.read(name)
         header = read_segment_header(name, segment, data)
         self._same_store(name, header)
-        scan = Scan(name, header)
-        scan.run(data, salvage)
+        scan = Scan(name, header, data)
+        scan.run(salvage)
         if not scan.damage:
             self._fits(segment, scan)
         return scan
 
-    def read(self, segment: int) -> list[tuple[int, int, bytes]]:
-        """The blocks of a segment: (number, flags, payload). Raises Damaged, naming file and byte."""
+    def blocks(self, segment: int) -> Scan:
+        """The blocks of a segment. Raises Damaged, naming file and byte."""
         scan = self.scan(segment, False)
         if scan.damage:
             raise scan.damage[0]
         self.last = (segment, scan.offsets[-1] if scan.offsets else int(scan.end), int(scan.end))
-        return scan.blocks
+        return scan
+
+    def blocks_again(self, segment: int, known: int) -> Scan:
+        """So many blocks of a segment, all of which have been verified."""
+        name = segment_name(segment)
+        data = self.disk.read(name)
+        scan = Scan(name, read_segment_header(name, segment, data), data)
+        scan.find(known)
+        return scan
 
     def last_block(self, segment: int) -> tuple[int, int]:
         """Where the last block of a segment begins and ends; the same if it has none."""
         if self.last[0] != segment:
-            self.read(segment)
+            self.blocks(segment)
         return self.last[1], self.last[2]
 
     def _same_store(self, name: str, header: SegmentHeader) -> None:

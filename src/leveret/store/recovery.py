@@ -1,8 +1,9 @@
 """What a log says: from its blocks to the state they leave behind.
 
-Two passes over the blocks from the newest whole checkpoint's oldest needed segment on. The first learns what is
-settled, which pages are on disk and how the topology ended; the second brings back the messages that still wait,
-in order, and only those. It knows records and lanes as numbers; a `Restorer` (the broker) makes queues of them.
+Two passes over the blocks, so that no more than a segment is in memory at a time. The first (`learn`) forgets at each
+checkpoint what that has, and so ends with what is settled, which pages are on disk and how the topology ended; the
+second (`recall`) brings back the messages that still wait, in order, and only those. It knows records and lanes as
+numbers; a `Restorer` (the broker) makes queues of them.
 """
 
 from __future__ import annotations
@@ -39,11 +40,17 @@ class LaneState:
     def __init__(self) -> None:
         self.next_seq: i64 = 0
         self.below: i64 = 0
-        self.known = False  # named by the checkpoint
         self.gone = Ranges()
         self.pages: dict[int, bytes] = {}  # base: entry
         self.stored = Ranges()
         self.late: list[tuple[int, Message, int]] = []  # from chains: (seq, message, segment)
+
+    def forget(self) -> None:
+        """All but what is settled."""
+        self.next_seq = 0
+        self.below = 0
+        self.pages = {}
+        self.stored = Ranges()
 
 
 class ChainState:
@@ -52,46 +59,46 @@ class ChainState:
         self.segment: i64 = segment
 
 
-class LogBlock:
-    """One verified block of the log."""
-
-    def __init__(self, segment: i64, seq: i64, flags: i64, payload: bytes) -> None:
-        self.segment: i64 = segment
-        self.seq: i64 = seq
-        self.flags: i64 = flags
-        self.payload = payload
-
-
 class Recovery:
-    """Feed it the blocks from the needed segment on, in order; then `restore`."""
+    """First pass: `learn` every block in order. Then `begin`; second pass: `recall` every block in order; `end`."""
 
-    def __init__(self, restorer: Restorer) -> None:
-        self.restorer = restorer
+    def __init__(self) -> None:
+        self.restorer = Restorer()  # until `begin`: nobody
         self.lanes: dict[int, LaneState] = {}
-        self.blocks: list[LogBlock] = []
+        self.topology: list[bytes] = []  # changes, those of the checkpoint first
         self.chains: dict[int, ChainState] = {}
         self.whole: list[tuple[int, bytes]] = []  # records that came in fragments: (segment, record)
         self.keep_from: i64 = 0  # what came in older segments has left the log
-        self.checkpoint_seq: i64 = -1  # topology before this block is in the checkpoint
-        self.in_checkpoint = False
         self.seen_checkpoint = False
+        self.next_seq: i64 = 1  # of the block that comes next
+        self.last_segment: i64 = 0
+        self.counts: dict[int, int] = {}  # segment: how many blocks it has
         self.needed: list[tuple[int, int]] = []  # pages on which something waits
         self.clean = False  # the last thing that happened was a clean stop
         self.messages: i64 = 0
         self.records: i64 = 0
 
-    def feed(self, block: LogBlock) -> None:
+    def learn(self, segment: i64, seq: i64, flags: i64, payload: bytes) -> None:
         """First pass."""
-        if block.seq == self.checkpoint_seq:
-            self.seen_checkpoint = True
-            self.in_checkpoint = True
-            self._scan(block.payload, block.segment)
-            self.in_checkpoint = False
-            return
-        if block.flags & 1:
-            return  # an older checkpoint, or one that a later one has replaced
-        self.blocks.append(block)
-        self._scan(block.payload, block.segment)
+        self.last_segment = segment
+        self.next_seq = seq + 1
+        if flags & 1:
+            self._checkpoint(seq, payload)
+        self._scan(payload, segment)
+
+    def _checkpoint(self, seq: i64, payload: bytes) -> None:
+        """Forget what the checkpoint has. Settlements stay: messages that are still in the log may need them."""
+        keep_from = checkpoint_of(payload)
+        if keep_from < 0:
+            raise Damaged(f"block {seq} of the log says that it is a checkpoint and is none")
+        self.keep_from = keep_from
+        self.seen_checkpoint = True
+        self.clean = False
+        self.topology = []
+        self.chains = {}
+        self.whole = [each for each in self.whole if each[0] >= keep_from]
+        for state in self.lanes.values():
+            state.forget()
 
     def _lane(self, lane: i64) -> LaneState:
         state = self.lanes.get(int(lane))
@@ -125,8 +132,6 @@ class Recovery:
                 state.below = below
             self.clean = False
         elif kind == STORED:
-            if not self.seen_checkpoint:
-                return  # the checkpoint has those that live; what was settled in the others may be forgotten
             state = self._lane(read_i64_be(payload, body))
             base = read_i64_be(payload, body + 8)
             entry = payload[body + 16 : end]
@@ -134,8 +139,7 @@ class Recovery:
             state.stored.add(base, base + i64(read_i16_be(entry, 0)) - 1)
         elif kind == TOPOLOGY:
             self.clean = False
-            if self.seen_checkpoint:
-                self.restorer.topology(payload[body:end])
+            self.topology.append(payload[body:end])
         elif kind == TX:
             self.clean = False
             self._scan(payload[body:end], segment)
@@ -143,9 +147,8 @@ class Recovery:
             self._fragment(payload, pos, end, segment)
         elif kind == LANE:
             state = self._lane(read_i64_be(payload, body))
-            state.known = True
             state.next_seq = read_i64_be(payload, body + 8)
-            state.below = read_i64_be(payload, body + 16)  # what was said before the checkpoint is in it
+            state.below = read_i64_be(payload, body + 16)
         elif kind == CLEAN:
             self.clean = True
         elif kind not in (BEGIN, END):
@@ -170,9 +173,12 @@ class Recovery:
             self.whole.append((int(chain.segment), record))
             self._scan(record, chain.segment)
 
-    def restore(self) -> None:
-        """Second pass: stored pages, then what waits in the log, to the restorer."""
-        restorer = self.restorer
+    def begin(self, restorer: Restorer) -> None:
+        """Between the passes: topology, stored pages, and records that came in fragments, to the restorer."""
+        self.restorer = restorer
+        for op in self.topology:
+            restorer.topology(op)
+        self.topology = []
         for lane, state in self.lanes.items():
             if not restorer.has_lane(lane):
                 continue
@@ -182,11 +188,17 @@ class Recovery:
                     self.needed.append((lane, base))
         for segment, record in self.whole:
             self._publishes(record, segment, True)
+        self.whole = []
         for state in self.lanes.values():
             state.late.sort(key=late_key)
-        for block in self.blocks:
-            self._publishes(block.payload, block.segment, False)
-            block.payload = b""
+
+    def recall(self, segment: i64, flags: i64, payload: bytes) -> None:
+        """Second pass."""
+        if flags & 1 == 0 and segment >= self.keep_from:
+            self._publishes(payload, segment, False)
+
+    def end(self) -> None:
+        restorer = self.restorer
         for lane, state in self.lanes.items():
             if not restorer.has_lane(lane):
                 continue

@@ -56,6 +56,7 @@ from typing import Final
 
 from leveret.errors import Damaged, StoreError
 from leveret.native import i64
+from leveret.seams import Blocks
 
 FORMAT_VERSION: Final = 1
 SEGMENT_MAGIC: Final = b"LEVERETL"
@@ -122,21 +123,41 @@ def read_segment_header(name: str, segment: int, data: bytes) -> SegmentHeader:
     return SegmentHeader(number, writer, first, size, store_id)
 
 
-class Scan:
-    """What a segment holds. blocks: (number, flags, payload); next_number: what is expected at `end`."""
+class Scan(Blocks):
+    """What a segment holds; next_number: what is expected at `end`. It keeps the segment's bytes."""
 
-    def __init__(self, name: str, header: SegmentHeader) -> None:
+    def __init__(self, name: str, header: SegmentHeader, data: bytes) -> None:
         self.name = name
         self.header = header
-        self.blocks: list[tuple[int, int, bytes]] = []
-        self.offsets: list[int] = []
+        self.data = data
+        self.offsets: list[int] = []  # of the blocks
         self.end: i64 = SEGMENT_DATA_START
         self.next_number: i64 = header.first
         self.tail = FULL
         self.damage: list[Damaged] = []
 
-    def run(self, data: bytes, salvage: bool) -> None:
-        """Read all blocks; stop at damage, or go on behind it to salvage what is readable."""
+    def count(self) -> int:
+        return len(self.offsets)
+
+    def block(self, i: int) -> tuple[int, int, bytes]:
+        """(number, flags, payload)"""
+        start = self.offsets[i]
+        _, _, _, number, length, flags, _, _ = BLOCK_HEADER.unpack_from(self.data, start)
+        return number, flags, self.data[start + HEADER_BYTES : start + HEADER_BYTES + length]
+
+    def find(self, known: int) -> None:
+        """Find so many blocks, which have been verified before."""
+        at: i64 = self.end
+        while len(self.offsets) < known:
+            _, _, _, _, length, _, _, _ = BLOCK_HEADER.unpack_from(self.data, int(at))
+            self.offsets.append(int(at))
+            at += block_bytes(length)
+        self.end = at
+        self.next_number += known
+
+    def run(self, salvage: bool) -> None:
+        """Find all blocks; stop at damage, or go on behind it to salvage what is readable."""
+        data = self.data
         self._walk(data)
         while True:
             later = self._later(data)
@@ -159,6 +180,7 @@ class Scan:
         segment = self.header.segment
         size: i64 = len(data)
         at = self.end
+        view = memoryview(data)
         while True:
             self.end = at
             if at + HEADER_BYTES > size:
@@ -183,11 +205,9 @@ class Scan:
                 return
             start = at + HEADER_BYTES
             end = start + i64(length)
-            payload = data[start:end]
-            if end > size or zlib.crc32(payload) != crc:
+            if end > size or zlib.crc32(view[start:end]) != crc:
                 self.tail = TORN
                 return
-            self.blocks.append((number, flags, payload))
             self.offsets.append(int(at))
             self.next_number += 1
             at = end + (-end % ALIGN)
