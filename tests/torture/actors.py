@@ -127,6 +127,7 @@ class TxPublisher(Actor):
             client.tx()
             while self.left > 0 and not self.stage.over.is_set():
                 count = self.dice.randrange(2, 30)
+                large = self.dice.random() < 0.03  # more than a block of the log
                 self.left -= count
                 tx = self.ledger.number(-self.number)
                 keys: list[tuple[str, Key]] = []
@@ -135,7 +136,8 @@ class TxPublisher(Actor):
                     key = (self.number, self.ledger.number(self.number))
                     queue = self.dice.choice((COPY, TXQ))
                     keys.append((queue, key))
-                    body = make_body(*key, size_of(self.dice), tx, count, index)
+                    size = self.dice.randrange(200_000, 800_000) if large else size_of(self.dice)
+                    body = make_body(*key, size, tx, count, index)
                     frames.append(client.content("", queue, body))
                 self.ledger.begin(self.number, tx, keys)
                 client.send(b"".join(frames))

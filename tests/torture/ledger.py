@@ -39,7 +39,7 @@ def show(queue: str, key: Key) -> str:
 class Tx:
     count: int
     keys: list[tuple[str, Key]]
-    committed: bool = False
+    life: int  # of the broker, in which it was sent
 
 
 @dataclass
@@ -94,14 +94,13 @@ class Ledger:
     def begin(self, publisher: int, tx: int, keys: list[tuple[str, Key]]) -> None:
         with self.lock:
             self.counts["sent"] += len(keys)
-            self.transactions[publisher, tx] = Tx(len(keys), keys)
+            self.transactions[publisher, tx] = Tx(len(keys), keys, self.life)
             for queue, key in keys:
                 self.lane(queue).state[key] = 0
 
     def committed(self, publisher: int, tx: int) -> None:
         with self.lock:
             found = self.transactions[publisher, tx]
-            found.committed = True
             self.counts["confirmed"] += found.count
             for queue, key in found.keys:
                 self.lane(queue).state[key] |= CONFIRMED
@@ -200,11 +199,14 @@ class Ledger:
                     shown = ", ".join(f"{p}/{n}" for p, n in keys[:20])
                     self.violated(f"{len(keys)} confirmed messages of {queue} {what}: {shown}")
         for (publisher, number), tx in sorted(self.transactions.items()):
-            there = [key for queue, key in tx.keys if self.lane(queue).state[key] & SEEN]
-            if there and len(there) < tx.count:
-                absent = [key for _, key in tx.keys if key not in there]
+            # What was seen before the crash only may have been delivered ahead of the disk, and lost with it.
+            after = [key for queue, key in tx.keys if self.lane(queue).seen_in.get(key, 0) > tx.life]
+            absent = [key for queue, key in tx.keys if key not in self.lane(queue).seen_in]
+            if after and absent:
+                shown = ", ".join(f"{p}/{n}" for p, n in absent[:20])
                 self.violated(
-                    f"transaction {publisher}/{number} is torn: {len(there)} of {tx.count} were there, not {absent[:20]}"
+                    f"transaction {publisher}/{number} of {tx.count} publishes is torn: after a crash {len(after)} of them"
+                    f" were there, and these never: {shown}"
                 )
         # Nothing is in any queue: what was may be forgotten, so that a long run does not fill the memory.
         self.transactions.clear()
