@@ -15,6 +15,7 @@ is a disk that is full for some files until it is cleared.
 
 from __future__ import annotations
 
+import copy
 import random
 
 from leveret.errors import StoreError
@@ -167,6 +168,13 @@ class SimDisk(Disk):
         self.handles = {}
         self.crash_at = 0
         self.fail_at = 0
+
+    def copied(self) -> SimDisk:
+        """Another disk with the same on it, for a process that has just started."""
+        other = SimDisk()
+        other.directories = copy.deepcopy(self.directories)
+        other.durable_directories = set(self.directories)
+        return other
 
     def files(self) -> list[str]:
         return [

@@ -9,7 +9,6 @@ FLIPS=1 flips a bit in every byte; without it, in as many as a second or two all
 
 from __future__ import annotations
 
-import copy
 import os
 import random
 
@@ -46,6 +45,9 @@ def lived(clean: bool) -> tuple[SimDisk, Waiting]:
             assert hand.session.settle(hand.got.popleft()[0], False, ACCEPTED)
     machine.broker.shed()
     machine.settle_down()
+    for n in range(12):  # these wait in the log, in more than one segment
+        machine.publish("", "r", b"%d" % n * 150)
+        machine.settle_down()
     before = what_waits(machine)
     if clean:
         hand.leave()
@@ -66,7 +68,7 @@ def what_waits(machine: Machine) -> Waiting:
 
 def opened(disk: SimDisk) -> Waiting:
     """What a broker that starts finds, on a copy of the disk."""
-    machine = Machine(copy.deepcopy(disk), SEGMENT_BYTES)
+    machine = Machine(disk.copied(), SEGMENT_BYTES)
     found = what_waits(machine)
     assert all(len(machine.vhost.topology.bindings_to(q)) == 1 for q in machine.broker.lanes.values())
     return found
@@ -111,7 +113,7 @@ def test_a_page_that_is_gone_stops_the_start() -> None:
     disk, _ = lived(True)
     pages = [name for name in disk.files() if name.endswith(".page")]
     for name in pages:
-        spoilt = copy.deepcopy(disk)
+        spoilt = disk.copied()
         spoilt.remove(name)
         with pytest.raises(Damaged, match="1 pages that the log needs are gone") as caught:
             Machine(spoilt, SEGMENT_BYTES)

@@ -40,6 +40,7 @@ class LaneState:
     def __init__(self) -> None:
         self.next_seq: i64 = 0
         self.below: i64 = 0
+        self.lives = False  # there is a queue for it; known in the second pass
         self.gone = Ranges()
         self.pages: dict[int, bytes] = {}  # base: entry
         self.stored = Ranges()
@@ -75,6 +76,8 @@ class Recovery:
         self.counts: dict[int, int] = {}  # segment: how many blocks it has
         self.needed: list[tuple[int, int]] = []  # pages on which something waits
         self.clean = False  # the last thing that happened was a clean stop
+        self.near = LaneState()  # the lane that was looked at last
+        self.near_lane: i64 = -1
         self.messages: i64 = 0
         self.records: i64 = 0
 
@@ -226,12 +229,15 @@ class Recovery:
             lane = read_i64_be(payload, at)
             seq = read_i64_be(payload, at + 8)
             at += TARGET_BYTES
-            state = self.lanes.get(int(lane))
-            if state is None:
+            state = self.near
+            if lane != self.near_lane:
                 state = self._lane(lane)
+                state.lives = self.restorer.has_lane(lane)
+                self.near = state
+                self.near_lane = lane
             if seq >= state.next_seq:
                 state.next_seq = seq + 1
-            if not self.restorer.has_lane(lane) or state.gone.has(seq) or state.stored.has(seq):
+            if not state.lives or state.gone.has(seq) or state.stored.has(seq):
                 continue
             if m is None:
                 m = message_at(payload, content, end)
