@@ -67,8 +67,8 @@ class Rig:
         segment_bytes: int = 16_384,
         segments: int = 3,
         page_slots: int = 8,
-        page_bytes: int = 4_096,
-        memory_bytes: int = 8_192,
+        page_bytes: int = 8_192,
+        memory_bytes: int = 24_576,
     ) -> None:
         self.disk = Disk() if disk is None else disk
         self.sizes = (segment_bytes, segments, page_slots, page_bytes, memory_bytes)

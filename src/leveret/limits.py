@@ -32,8 +32,8 @@ HELD_FRAMES_BYTES: Final = 1_048_576  # frames kept for a channel that waits for
 
 # queues
 PAGE_SLOTS: Final = 4_096
-PAGE_BYTES: Final = 1_048_576
-PAGES_IN_MEMORY_BYTES: Final = 16_777_216
+PAGE_BYTES: Final = 4_194_304
+PAGES_IN_MEMORY_BYTES: Final = 67_108_864
 READ_AHEAD_PAGES: Final = 4
 ROUTES_CACHED: Final = 16_384
 

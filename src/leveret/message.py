@@ -13,6 +13,8 @@ from leveret.native import i64, mypyc_attr
 
 AMQP091: Final = 1  # data: content header frame and body frames, as received (AMQP 0-9-1, 4.2.6)
 
+OVERHEAD_BYTES: Final[i64] = 640
+
 # Outcomes of a delivery; each protocol's ack, nack, reject and disposition maps onto one of these.
 ACCEPTED: Final[i64] = 0
 REJECTED: Final[i64] = 1  # dead-letter, or drop where there is nowhere to go
@@ -32,5 +34,6 @@ class Message:
         self.protocol: i64 = protocol
 
     def weight_bytes(self) -> i64:
-        """About what this message takes in memory: its bytes and its objects."""
-        return i64(len(self.data)) + 160
+        """How heavy it is in memory: its bytes, and generously what it costs beside them, so that many small messages
+        leave memory sooner than few large ones, which had better not go to disk and back."""
+        return i64(len(self.data)) + OVERHEAD_BYTES

@@ -270,6 +270,10 @@ def test_both_sides_close_at_once(address: Address) -> None:
         assert isinstance(raw.read_method(0), spec.Connection.CloseOk)
 
 
-def test_close(address: Address) -> None:
+def test_after_close_ok_it_is_for_the_client_to_end_the_stream(address: Address) -> None:
+    """A client whose threads close at once takes an end of stream for a lost connection (RabbitMQ waits 30 s)."""
     with RawConnection(address) as raw:
         raw.login().open_channel(1).close()
+        raw.socket.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            raw.read_exactly(1)

@@ -28,8 +28,8 @@ from leveret.store.pages import FilePages
 SEGMENT_BYTES = 16_384
 SEGMENTS = 3
 PAGE_SLOTS = 8
-PAGE_BYTES = 4_096
-MEMORY_BYTES = 8_192
+PAGE_BYTES = 7_000
+MEMORY_BYTES = 14_000
 
 
 class Hand:

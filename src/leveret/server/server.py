@@ -192,7 +192,7 @@ class Server:
         self.commit()
         turn.flush()
         pager = self.pager
-        if pager is not None and pager.pending_bytes > pager.limit_bytes:
+        if pager is not None and pager.pending_bytes > pager.limit_bytes // 4:
             self.press()
         if turn.dirty:
             self.schedule()
@@ -270,7 +270,7 @@ class Server:
         journal = self.journal
         if journal is not None and journal.backlog_bytes > limits.LOG_BACKLOG_BYTES // 2:
             return True
-        return pager is not None and pager.pending_bytes > pager.limit_bytes // 2
+        return pager is not None and pager.pending_bytes > pager.limit_bytes // 8
 
     def must_pause(self, link: TcpLink) -> bool:
         """Whether a publisher is not read from now. One that consumes too is only stopped when the log is far behind
