@@ -47,7 +47,8 @@ class Suite:
     timeout_s: int = 240
     needs: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
-    left_out: Mapping[str, str] = field(default_factory=dict)  # test id: why Leveret cannot pass it yet
+    left_out: dict[str, str] = field(default_factory=dict)  # test id: why Leveret cannot pass it yet
+    fails_anywhere: dict[str, str] = field(default_factory=dict)  # test id: why no broker passes it here
     always: bool = True  # False: only when asked for by name
 
 
@@ -94,10 +95,17 @@ SUITES = {
                 "TEST_BROKER": "pyamqp://{user}:{password}@{host}:{port}//",
                 "TEST_BACKEND": "rpc://",
             },
-            needs=("pytest-celery>=1.3", "pytest-subtests", "pytest-order", "redis", "pydantic"),
+            needs=("pytest-celery>=1.3", "pytest-subtests", "pytest-order", "redis", "pydantic", "django"),
             options=("--reruns", "1", "--timeout", "90"),
-            passes=92,
+            passes=117,
             timeout_s=900,
+            fails_anywhere={
+                "t/integration/test_tasks.py::test_tasks::test_retry": "waits for a state that rpc:// does not keep",
+                **{
+                    f"t/integration/test_tasks.py::test_trace_log_arguments::{test}": "looks for a log it does not get"
+                    for test in ("test_task_success", "test_task_failed")
+                },
+            },
             always=False,
         ),
     )
@@ -143,6 +151,7 @@ def run(suite: Suite, source: Path, address: Address, left_out: Iterable[str]) -
     }
     environment = os.environ | {name: text.format(**values) for name, text in suite.environment.items()}
     environment.pop("PYTHONPATH", None)
+    environment["PATH"] = f"{source.parent / 'venv' / 'bin'}{os.pathsep}{environment.get('PATH', '')}"
     report = source / "report.xml"
     report.unlink(missing_ok=True)
     command = [
@@ -157,7 +166,7 @@ def run(suite: Suite, source: Path, address: Address, left_out: Iterable[str]) -
         "60",
     ]
     command += [f"--junitxml={report}", *suite.options, *suite.tests]
-    for test in left_out:
+    for test in (*suite.fails_anywhere, *left_out):
         command += ["--deselect", test]
     with (source / "output.txt").open("w") as output:
         try:
@@ -221,8 +230,8 @@ def print_table(outcomes: Mapping[str, Outcome]) -> None:
     for name, outcome in outcomes.items():
         suite = SUITES[name]
         counts = f"{outcome.passed:>7} {outcome.failed:>7} {outcome.skipped:>8} {suite.passes:>9}"
-        print(f"{name + ' ' + suite.version:<20} {counts}  {len(suite.left_out)}")
-        for test, reason in suite.left_out.items():
+        print(f"{name + ' ' + suite.version:<20} {counts}  {len(suite.left_out) + len(suite.fails_anywhere)}")
+        for test, reason in (suite.left_out | suite.fails_anywhere).items():
             print(f"    left out: {test}: {reason}")
     for name, reason in NOT_RUN.items():
         print(f"{name:<20} not run: {reason}")
