@@ -32,6 +32,24 @@ PAGE_BYTES = 7_000
 MEMORY_BYTES = 14_000
 
 
+class Sizes:
+    """Small ones, so that everything that happens at an end of something happens often."""
+
+    def __init__(
+        self,
+        segment_bytes: int = SEGMENT_BYTES,
+        segments: int = SEGMENTS,
+        page_slots: int = PAGE_SLOTS,
+        page_bytes: int = PAGE_BYTES,
+        memory_bytes: int = MEMORY_BYTES,
+    ) -> None:
+        self.segment_bytes = segment_bytes
+        self.segments = segments
+        self.page_slots = page_slots
+        self.page_bytes = page_bytes
+        self.memory_bytes = memory_bytes
+
+
 class Hand:
     """A consumer on a session of its own. got: (tag, body, redelivered, the block then open), not looked at yet."""
 
@@ -72,16 +90,17 @@ class Hand:
 class Machine:
     """One life of the process. Opening recovers what the disk has; raises Damaged, StoreError, PowerLoss."""
 
-    def __init__(self, disk: Disk, segment_bytes: int = SEGMENT_BYTES) -> None:
+    def __init__(self, disk: Disk, sizes: Sizes | None = None) -> None:
+        sizes = Sizes() if sizes is None else sizes
         self.disk = disk
-        self.log = FileLog(disk, segment_bytes)
+        self.log = FileLog(disk, sizes.segment_bytes)
         self.pages = FilePages(disk)
-        self.pager = FilePager(self.pages, MEMORY_BYTES)
-        self.pager.page_slots = PAGE_SLOTS
-        self.pager.page_bytes = PAGE_BYTES
+        self.pager = FilePager(self.pages, sizes.memory_bytes)
+        self.pager.page_slots = sizes.page_slots
+        self.pager.page_bytes = sizes.page_bytes
         source = BrokerSource()
         found = read_log(self.log)
-        self.journal = new_journal(found, source, segment_bytes, SEGMENTS)
+        self.journal = new_journal(found, source, sizes.segment_bytes, sizes.segments)
         self.broker = Broker(self.journal, self.pager)
         source.broker = self.broker
         replay(self.log, found, BrokerRestorer(self.broker))

@@ -16,10 +16,10 @@ import pytest
 
 from leveret.errors import Damaged, StoreError
 from leveret.message import ACCEPTED
-from tests.store.machine import Hand, Machine, contents
+from tests.store.machine import Hand, Machine, Sizes, contents
 from tests.store.simdisk import SimDisk
 
-SEGMENT_BYTES = 4_096
+SIZES = Sizes(segment_bytes=4_096)
 ALL = "FLIPS" in os.environ
 SAMPLE = 700  # bytes of each store
 
@@ -29,7 +29,7 @@ Waiting = dict[str, list[tuple[bytes, bool]]]
 def lived(clean: bool) -> tuple[SimDisk, Waiting]:
     """A store with topology, pages, settled messages and recycled segments; and what waits without the last block."""
     disk = SimDisk(5)
-    machine = Machine(disk, SEGMENT_BYTES)
+    machine = Machine(disk, SIZES)
     machine.start()
     queue = machine.queue("q")
     machine.queue("r")
@@ -68,7 +68,7 @@ def what_waits(machine: Machine) -> Waiting:
 
 def opened(disk: SimDisk) -> Waiting:
     """What a broker that starts finds, on a copy of the disk."""
-    machine = Machine(disk.copied(), SEGMENT_BYTES)
+    machine = Machine(disk.copied(), SIZES)
     found = what_waits(machine)
     assert all(len(machine.vhost.topology.bindings_to(q)) == 1 for q in machine.broker.lanes.values())
     return found
@@ -116,7 +116,7 @@ def test_a_page_that_is_gone_stops_the_start() -> None:
         spoilt = disk.copied()
         spoilt.remove(name)
         with pytest.raises(Damaged, match="1 pages that the log needs are gone") as caught:
-            Machine(spoilt, SEGMENT_BYTES)
+            Machine(spoilt, SIZES)
         assert caught.value.path == name
 
 

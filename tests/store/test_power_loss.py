@@ -16,7 +16,7 @@ import random
 
 from leveret.core.queue import Queue
 from leveret.message import ACCEPTED, REJECTED, RELEASED
-from tests.store.machine import Hand, Machine, contents
+from tests.store.machine import Hand, Machine, Sizes, contents
 from tests.store.simdisk import PowerLoss, SimDisk
 
 CRASHES = int(os.environ.get("LEVERET_CRASHES", "150"))
@@ -338,7 +338,7 @@ class World:
     def live(self) -> None:
         life: Life | None = None
         try:
-            machine = Machine(self.disk)
+            machine = Machine(self.disk, self.sizes())
             found = self.look(machine)
             machine.start()
             self.possible = [found]
@@ -353,6 +353,19 @@ class World:
             self.clean = False
         if life is not None:
             self.ended(life)
+
+    def sizes(self) -> Sizes:
+        """Configurations change from one start to the next."""
+        if self.rng.random() < 0.7:
+            return Sizes()
+        choice = self.rng.choice
+        return Sizes(
+            choice((8_192, 16_384, 65_536)),
+            choice((3, 5)),
+            choice((1, 3, 30)),
+            choice((2_000, 20_000)),
+            choice((0, 4_096, 100_000)),
+        )
 
     def stop(self, life: Life) -> None:
         for hand in life.hands:
