@@ -10,12 +10,12 @@ import resource
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.compat.waiting import eventually
 from tests.torture.broker import Broker
 from tests.torture.client import Client, Closed, Delivery, Window, frame, login_frames
 
@@ -23,13 +23,6 @@ MB = 1 << 20
 DEADLINE_S = 20.0
 TRANSIENT = b"\0\0"
 ROUND = struct.Struct(">Q")
-
-
-def eventually(ask: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + DEADLINE_S
-    while not ask():
-        assert time.monotonic() < end, f"after {DEADLINE_S} s still not: {what}"
-        time.sleep(0.01)
 
 
 @contextlib.contextmanager
@@ -225,7 +218,7 @@ def test_connections_opened_and_dropped(broker: Broker) -> None:
         for sock in sockets:
             sock.close()
     serves(broker)
-    eventually(lambda: broker.descriptors() <= before, "the descriptors are given back")
+    eventually(lambda: broker.descriptors() <= before, "the descriptors are given back", DEADLINE_S)
 
 
 def test_no_descriptors_left(tmp_path: Path) -> None:
@@ -238,11 +231,10 @@ def test_no_descriptors_left(tmp_path: Path) -> None:
         inside = Client(broker.port)
         inside.declare("inside")
         with crowd(broker, 100):
-            eventually(lambda: "cannot accept" in broker.log_text(), "descriptors are exhausted")
+            eventually(lambda: "cannot accept" in broker.log_text(), "descriptors are exhausted", DEADLINE_S)
             cpu = broker.cpu_s()
-            for _ in range(20):
-                inside.declare("inside", passive=True)
-                time.sleep(0.05)  # the second over which spinning would show
+            assert inside.next(1.0) is None  # the second over which spinning would show
+            inside.declare("inside", passive=True)
             assert broker.cpu_s() - cpu < 0.5
         serves(broker)
         inside.close()
@@ -262,7 +254,7 @@ def test_the_log_rolls_without_descriptors(tmp_path: Path) -> None:
         flood.start()
         eventually(lambda: flood.confirmed > 0 or bool(flood.error), "the publisher is in")
         with crowd(broker, 100):
-            eventually(lambda: "cannot accept" in broker.log_text(), "descriptors are exhausted")
+            eventually(lambda: "cannot accept" in broker.log_text(), "descriptors are exhausted", DEADLINE_S)
             flood.finish()
         serves(broker)
 

@@ -10,13 +10,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.compat.waiting import eventually
+
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
-STEP_S = 0.005
 
 
 class BrokerFailed(Exception):
@@ -49,18 +49,19 @@ class Broker:
             )
 
     def wait_until_ready(self) -> None:
-        end = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < end:
-            for entry in self.log_lines():
-                if entry.get("event") == "ready":
-                    addresses = entry["addresses"]
-                    assert isinstance(addresses, dict)
-                    self.port = int(str(addresses["amqp"]).rpartition(":")[2])
-                    return
-            if self.process is None or self.process.poll() is not None:
-                raise BrokerFailed(f"the broker ended while it started:\n{self.log_text()}")
-            time.sleep(STEP_S)
-        raise BrokerFailed(f"the broker was not ready within {START_TIMEOUT_S} s:\n{self.log_text()}")
+        eventually(self._ready, "the broker is ready", START_TIMEOUT_S)
+
+    def _ready(self) -> bool:
+        ended = self.ends_within(0)  # asked first: what it logged before is then there
+        for entry in self.log_lines():
+            if entry.get("event") == "ready":
+                addresses = entry["addresses"]
+                assert isinstance(addresses, dict)
+                self.port = int(str(addresses["amqp"]).rpartition(":")[2])
+                return True
+        if ended:
+            raise BrokerFailed(f"the broker ended while it started:\n{self.log_text()}")
+        return False
 
     def start(self) -> int:
         self.launch()
@@ -89,8 +90,14 @@ class Broker:
         if code != 0:
             raise BrokerFailed(f"SIGTERM ended it with {code}:\n{self.log_text()}")
 
-    def alive(self) -> bool:
-        return self.process is not None and self.process.poll() is None
+    def ends_within(self, seconds: float) -> bool:
+        """Whether it ends by itself in that time."""
+        assert self.process is not None
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     # what it says
 

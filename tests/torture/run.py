@@ -113,10 +113,7 @@ class Torture:
         while kills < 3 and self.dice.random() < 0.25:
             kills += 1
             self.broker.launch()
-            end = time.monotonic() + self.dice.uniform(0.1, 0.6)
-            while time.monotonic() < end and self.broker.alive():
-                time.sleep(0.005)
-            if not self.broker.alive():
+            if self.broker.ends_within(self.dice.uniform(0.1, 0.6)):
                 raise BrokerFailed(f"the broker ended while it started:\n{self.broker.log_text()}")
             self.kill()
         damage = self.broker.check_store()
