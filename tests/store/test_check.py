@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from leveret.core.broker import Broker
+from leveret.core.restore import BrokerRestorer
+from leveret.journal import Journal, Pager
 from leveret.store.check import check, dump
 from leveret.store.disk import RealDisk
 from leveret.store.log import FileLog
 from leveret.store.pages import FilePages
+from tests.store.machine import Machine
 
 
 @pytest.fixture
@@ -90,6 +94,28 @@ def test_a_checkpoint_that_needs_a_lost_segment_is_damage(tmp_path: Path) -> Non
     assert check(tmp_path).damage == []
     (tmp_path / "log/0000000000000001.seg").unlink()
     assert [line for line in check(tmp_path).damage if "segment 1 is missing" in line]
+
+
+def test_a_page_that_is_needed_and_gone_is_damage(tmp_path: Path) -> None:
+    machine = Machine(RealDisk(str(tmp_path)))
+    machine.start()
+    queue = machine.queue("q")
+    for n in range(100):
+        machine.publish("", "q", b"%d" % n * 100)
+    machine.settle_down()
+    machine.broker.shed()
+    machine.settle_down()
+
+    def found() -> list[str]:
+        return check(tmp_path, lambda: BrokerRestorer(Broker(Journal(), Pager()))).damage
+
+    assert found() == []
+    page = sorted(tmp_path.glob("pages/*/*.page"))[1]
+    page.unlink()
+    assert found() == [f"a page that the log needs is gone ({page.relative_to(tmp_path)})"]
+    queue.purge()
+    machine.settle_down()
+    assert found() == []
 
 
 def test_records_are_told_apart_and_what_is_no_record_is_damage(tmp_path: Path) -> None:

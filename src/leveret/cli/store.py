@@ -26,9 +26,12 @@ def check(directory: Path) -> int:
 
     The exit code is 10 if something is damaged.
     """
+    from leveret.core.broker import Broker
+    from leveret.core.restore import BrokerRestorer
+    from leveret.journal import Journal, Pager
     from leveret.store.check import check as check_store
 
-    report = check_store(directory)
+    report = check_store(directory, lambda: BrokerRestorer(Broker(Journal(), Pager())))
     for line in report.lines():
         click.echo(line)
     for line in report.damage:

@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from leveret.errors import Damaged, StoreError
+from leveret.journal import Restorer
+from leveret.seams import Blocks, Log
 from leveret.store.describe import describe as describe_records
 from leveret.store.disk import Disk, RealDisk
+from leveret.store.opening import read_log, replay
 from leveret.store.pages import list_pages, page_name, verified
 from leveret.store.reader import DIRECTORY, LogReader, segment_name
 from leveret.store.recovery import checkpoint_of
@@ -43,8 +46,22 @@ class Report:
         return [*self.text, f"{self.directory}: {self.blocks} blocks, {pages}, {verdict}"]
 
 
-def check(directory: Path | str) -> Report:
-    """Read and verify everything."""
+class ReadLog(Log):
+    """A log that is only read."""
+
+    def __init__(self, reader: LogReader) -> None:
+        self.reader = reader
+
+    def segments(self) -> list[int]:
+        return self.reader.segments()
+
+    def blocks(self, segment: int, known: int) -> Blocks:
+        return self.reader.blocks(segment) if known < 0 else self.reader.blocks_again(segment, known)
+
+
+def check(directory: Path | str, restorer: Callable[[], Restorer] | None = None) -> Report:
+    """Read and verify everything. With a restorer (a broker that may be thrown away) also whether every page is there
+    on which the log says that something waits."""
     report = Report(str(directory))
     disk = RealDisk(str(directory))
     reader = LogReader(disk)
@@ -69,7 +86,27 @@ def check(directory: Path | str) -> Report:
         if content is not None:
             report.pages += 1
             report.page_bytes += len(content)
+    if restorer is not None and not report.damage:
+        for lane, base in _missing(disk, reader, restorer):
+            report.damage.append(f"a page that the log needs is gone ({page_name(lane, base)})")
     return report
+
+
+def _missing(disk: Disk, reader: LogReader, restorer: Callable[[], Restorer]) -> list[tuple[int, int]]:
+    """A running broker deletes pages, after it has said so in the log: so what is missing is asked of it again."""
+    try:
+        needed = _needed(reader, restorer())
+        missing = needed.difference(list_pages(disk))
+        return sorted(missing & _needed(reader, restorer())) if missing else []
+    except StoreError:
+        return []  # the log was sound: a running broker gave up a segment meanwhile
+
+
+def _needed(reader: LogReader, restorer: Restorer) -> set[tuple[int, int]]:
+    log = ReadLog(reader)
+    found = read_log(log)
+    replay(log, found, restorer)
+    return set(found.needed)
 
 
 def _scan(reader: LogReader, segment: int, damage: list[str]) -> Scan | None:
