@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from leveret.server import storage
 from leveret.server.server import Server
 from leveret.store.disk import Disk, RealDisk
 
+from ..compat.waiting import eventually
 from ..torture.client import Client, Closed, Delivery
 
 BODY = bytes(8_000)
@@ -82,13 +82,6 @@ class FlawedDisk(Disk):
         self.real.sync_directory(name)
 
 
-async def eventually(ask: Callable[[], bool], what: str) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not ask():
-            await asyncio.sleep(0.005)
-    assert ask(), what
-
-
 async def started(folder: Path) -> tuple[Server, FlawedDisk]:
     options = {"data_dir": str(folder), "amqp_port": 0, "pages_in_memory_bytes": 1 << 20}
     server = Server(config.load(None, {}, options))
@@ -107,10 +100,14 @@ def flawed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def fill(port: int) -> Client:
     client = Client(port)
-    client.declare("q")
-    client.confirm()
-    for _ in range(COUNT):
-        client.send(client.content("", "q", BODY))
+    try:
+        client.declare("q")
+        client.confirm()
+        for _ in range(COUNT):
+            client.send(client.content("", "q", BODY))
+    except Closed:
+        client.drop()
+        raise
     return client
 
 
@@ -135,11 +132,15 @@ def test_a_full_disk_blocks_publishers_and_nobody_else(tmp_path: Path) -> None:
         disk.names_flawed, disk.flaw = "pages/", "full"
         port = server.address[1]
         publishing = asyncio.create_task(asyncio.to_thread(fill, port))
-        await eventually(lambda: server.broker.blocked == "low on disk", "publishers are blocked")
+        await asyncio.to_thread(
+            eventually, lambda: server.broker.blocked == "low on disk", "publishers are blocked"
+        )
         assert server.fatal is not None
         assert not server.fatal.done()
         disk.flaw = ""
-        await eventually(lambda: server.broker.blocked == "", "publishers are let in again")
+        await asyncio.to_thread(
+            eventually, lambda: server.broker.blocked == "", "publishers are let in again"
+        )
         publisher = await publishing
         disk.flaw = "full"
         assert await asyncio.to_thread(drain, port) == COUNT
