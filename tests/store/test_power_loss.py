@@ -19,7 +19,7 @@ from leveret.message import ACCEPTED, REJECTED, RELEASED
 from tests.store.machine import Hand, Machine, Sizes, contents
 from tests.store.simdisk import PowerLoss, SimDisk
 
-CRASHES = int(os.environ.get("LEVERET_CRASHES", "150"))
+CRASHES = int(os.environ.get("LEVERET_CRASHES", "400"))
 FIRST_SEED = int(os.environ.get("LEVERET_CRASH_SEED", "0"))
 LIVES = 8  # of one store
 STEPS = 150  # of one life
