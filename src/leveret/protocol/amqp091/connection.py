@@ -111,6 +111,7 @@ class Connection:
         self.gathered_bytes: i64 = 0  # content and transactions that are not whole yet
         self.publishes = False  # has published: back-pressure concerns it
         self.close_reason = ""
+        self.client_ends = False  # it closed in good order: ending the stream is left to it
         self.peer = AmqpPeer(self, broker.turn, link)
         self.next_heartbeat_ms: i64 = 0
         self.silent_ticks: i64 = 0
@@ -289,6 +290,7 @@ class Connection:
         self.end_channels()
         wire.connection_close_ok(self.peer.out)
         self.peer.touch()
+        self.client_ends = True
         self._shut()
 
     # ---- channels
