@@ -187,7 +187,9 @@ class TcpLink(Link):
         self.lingers_until_ms = self.server.now_ms + LINGER_MS
         self.connection.lost()
         try:
-            if not self.connection.client_ends:  # some clients take an end of stream before theirs for a failure
+            if (
+                not self.connection.client_ends
+            ):  # some clients take an end of stream before theirs for a failure
                 self.sock.shutdown(socket.SHUT_WR)
         except OSError:
             self.lost(self.connection.close_reason)
