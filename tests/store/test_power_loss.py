@@ -337,6 +337,7 @@ class World:
 
     def live(self) -> None:
         life: Life | None = None
+        machine: Machine | None = None
         try:
             machine = Machine(self.disk, self.sizes())
             found = self.look(machine)
@@ -353,6 +354,8 @@ class World:
             self.clean = False
         if life is not None:
             self.ended(life)
+        if machine is not None:
+            machine.let_go()
 
     def sizes(self) -> Sizes:
         """Configurations change from one start to the next."""
