@@ -67,6 +67,7 @@ class Server:
         self.timer: asyncio.TimerHandle | None = None
         self.fatal: asyncio.Future[str] | None = None
         self.stopping = False
+        self.ended = False  # the store is being closed: nothing more is written
         self.next_try_ms = 0  # of a store that had no room
         self.accepted = 0
         self.refused = 0
@@ -171,6 +172,7 @@ class Server:
                 self.journal.urgent = True
                 self.commit()
                 await asyncio.sleep(0.001)
+        self.ended = True
         await self.loop.run_in_executor(None, self.storage.close)
 
     # ---- the turn
@@ -202,6 +204,8 @@ class Server:
         writer = self.storage.writer
         journal = self.journal
         if writer is None or journal is None or writer.busy or not journal.due():
+            return
+        if self.ended or self._failed():
             return
         block = journal.take()
         if block is not None:

@@ -6,6 +6,7 @@ hands them work and is woken when it is done. Knows files through `store` only.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -57,7 +58,7 @@ class Writer:
         while True:
             self.given.acquire()
             block = self.block
-            if block is None:
+            if self.stopping or block is None:
                 return
             try:
                 append(block.segment, self.seq, block.flags, block.parts)
@@ -69,8 +70,10 @@ class Writer:
             self.wake()
 
     def stop(self) -> None:
-        self.block = None
-        self.given.release()
+        """End the thread. Nothing is handed to it any more."""
+        self.stopping = True
+        with contextlib.suppress(RuntimeError):  # not locked: a block was given just now, so it looks anyway
+            self.given.release()
         self.thread.join()
 
 
