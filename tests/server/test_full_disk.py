@@ -158,11 +158,13 @@ def test_a_broken_disk_ends_the_server(tmp_path: Path, names: str) -> None:
         disk.names_flawed, disk.flaw = names, "broken"
 
         def publish() -> None:
-            with contextlib.suppress(Closed, ConnectionError):  # it may have ended before
-                fill(server.address[1]).drop()
+            while not ended.done():  # until it has met the flaw
+                with contextlib.suppress(Closed, ConnectionError):
+                    fill(server.address[1]).drop()
 
-        publishing = asyncio.create_task(asyncio.to_thread(publish))
         assert server.fatal is not None
+        ended = server.fatal
+        publishing = asyncio.create_task(asyncio.to_thread(publish))
         async with asyncio.timeout(DEADLINE_S):
             assert f"cannot write: broken ({names}" in await server.fatal
         await server.stop()
