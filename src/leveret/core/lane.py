@@ -41,22 +41,21 @@ class LaneOwner:
         """Messages of this lane cannot be read."""
 
 
-class StoreTask(PageTask):
+class LaneTask(PageTask):
+    """A page of a lane on its way."""
+
     def __init__(self, lane: Lane, page: Page) -> None:
         super().__init__(lane.lid, page.base)
         self.owner = lane
         self.page = page
 
+
+class StoreTask(LaneTask):
     def finished(self, error: str) -> None:
         self.owner.page_stored(self.page, self.parts, error)
 
 
-class LoadTask(PageTask):
-    def __init__(self, lane: Lane, page: Page) -> None:
-        super().__init__(lane.lid, page.base)
-        self.owner = lane
-        self.page = page
-
+class LoadTask(LaneTask):
     def finished(self, error: str) -> None:
         self.owner.page_loaded(self.page, self.data, error)
 

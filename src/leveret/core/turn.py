@@ -42,11 +42,6 @@ class Turn:
         self.outlets: list[Outlet] = []
         self.waiters: list[Waiter] = []
 
-    def touch(self, outlet: Outlet) -> None:
-        if not outlet.touched:
-            outlet.touched = True
-            self.outlets.append(outlet)
-
     def wait_for(self, waiter: Waiter, position: i64) -> None:
         """Call `advance` when the watermark moves; the open block is wanted soon if it is the one."""
         if position >= self.journal.block:
