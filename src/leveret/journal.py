@@ -10,10 +10,20 @@ is the watermark: every block up to it is on disk. Position 0 waits for nothing.
 
 from __future__ import annotations
 
+from typing import Final
+
 from leveret.limits import PAGE_BYTES, PAGE_SLOTS
 from leveret.message import Message
 from leveret.native import i64
 from leveret.ranges import Ranges
+
+# A lane's number: its owner's (a queue, or an exchange that delays) and which of its lanes it is.
+LANE_INDEX_SHIFT: Final[i64] = 40
+OWNER_MASK: Final[i64] = (1 << 40) - 1
+
+
+def lane_id(owner: i64, index: i64) -> i64:
+    return owner + index * (OWNER_MASK + 1)
 
 
 class Held:
@@ -59,8 +69,9 @@ class Journal:
         """Journal one message for one lane. Returns its position."""
         return 0
 
-    def begin(self, m: Message) -> None:
-        """Start a record of one message for several lanes: then `target` for each, then `end`."""
+    def begin(self, m: Message, from_lane: i64, from_seq: i64) -> None:
+        """Start a record of one message for several lanes: then `target` for each, then `end`. With a `from_lane` (-1:
+        none) the message is moved: what was there is settled by the same record."""
 
     def target(self, lane: i64, seq: i64) -> None:
         pass
@@ -73,6 +84,14 @@ class Journal:
 
     def delivered(self, lane: i64, below: i64) -> i64:
         """Messages below this sequence number may have been delivered. Returns the position."""
+        return 0
+
+    def note(self, lane: i64, seq: i64, note: bytes) -> i64:
+        """What else is known of a waiting message: the last note of one counts, and is gone with it."""
+        return 0
+
+    def fact(self, lane: i64, fact: bytes) -> i64:
+        """What a lane's owner wants to be told after a restart, in this order."""
         return 0
 
     def stored(self, lane: i64, base: i64, entry: bytes) -> None:
@@ -142,6 +161,12 @@ class StateSink:
     def stored(self, lane: i64, base: i64, entry: bytes) -> None:
         raise NotImplementedError
 
+    def note(self, lane: i64, seq: i64, note: bytes) -> None:
+        raise NotImplementedError
+
+    def fact(self, lane: i64, fact: bytes) -> None:
+        raise NotImplementedError
+
 
 class StateSource:
     """Has a state to be taken down: all durable topology and lanes."""
@@ -151,8 +176,8 @@ class StateSource:
 
 
 class Restorer:
-    """Takes what recovery finds: all topology; then each lane and its stored pages; then messages, each lane's in
-    order; then each lane's end."""
+    """Takes what recovery finds: all topology; then each lane, its facts and its stored pages; then messages, each
+    lane's in order; then each lane's notes of messages that still wait, and its end."""
 
     def topology(self, op: bytes) -> None:
         raise NotImplementedError
@@ -168,6 +193,12 @@ class Restorer:
         raise NotImplementedError
 
     def message(self, lane: i64, seq: i64, m: Message, segment: i64) -> None:
+        raise NotImplementedError
+
+    def note(self, lane: i64, seq: i64, note: bytes) -> None:
+        raise NotImplementedError
+
+    def fact(self, lane: i64, fact: bytes) -> None:
         raise NotImplementedError
 
     def end(self, lane: i64, next_seq: i64) -> None:

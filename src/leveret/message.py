@@ -23,8 +23,22 @@ MODIFIED: Final[i64] = 3  # back to its place, counted
 
 
 @mypyc_attr(acyclic=True)
+class Terms:
+    """What a message asks of time and rank, or what its queues need to know of it: found out once, when it is
+    published, journaled and paged with it. stamp_ms: when that was (wall clock, ms since 1970); ttl_ms: how long it
+    may wait by its own word, -1 for ever; due_ms: not to be delivered before, 0 for at once; priority: its own."""
+
+    def __init__(self, stamp_ms: i64, ttl_ms: i64, due_ms: i64, priority: i64) -> None:
+        self.stamp_ms: i64 = stamp_ms
+        self.ttl_ms: i64 = ttl_ms
+        self.due_ms: i64 = due_ms
+        self.priority: i64 = priority
+
+
+@mypyc_attr(acyclic=True)
 class Message:
-    """data: bytes as received; route: exchange and routing key as two AMQP short strings; size: of the body."""
+    """data: bytes as received; route: exchange and routing key as two AMQP short strings; size: of the body; terms:
+    None for a message that asks nothing, and whose queues do not."""
 
     def __init__(self, data: bytes, route: bytes, size_bytes: i64, persistent: bool, protocol: i64) -> None:
         self.data = data
@@ -32,6 +46,7 @@ class Message:
         self.size_bytes: i64 = size_bytes
         self.persistent = persistent
         self.protocol: i64 = protocol
+        self.terms: Terms | None = None
 
     def weight_bytes(self) -> i64:
         """How heavy it is in memory: its bytes, and generously what it costs beside them, so that many small messages

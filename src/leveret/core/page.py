@@ -29,9 +29,12 @@ from leveret.native import i16, i32, i64
 
 # States of a slot. A slot beyond the touched ones is READY.
 READY: Final[i64] = 0
-OUT: Final[i64] = 1
-GONE: Final[i64] = 2
-AGAIN: Final[i64] = 3  # ready, and handed out before
+AGAIN: Final[i64] = 1  # ready, and handed out before
+OUT: Final[i64] = 2  # from here on: not ready
+GONE: Final[i64] = 3
+ASLEEP: Final[i64] = (
+    4  # neither ready nor with a consumer: waits for another try, or to be moved away. Counts as out
+)
 
 # Where a page's messages are.
 HOT: Final[i64] = 0
@@ -60,6 +63,8 @@ class Page(Held):
         self.mortal = b""  # once encoded, if some were transient: a byte for each slot, 1 where it was
         self.messages: list[Message | None] | None = []
         self.states: BytesWriter | None = None
+        self.sizes: list[int] | None = None  # of the bodies, a number for each slot, where the lane weighs
+        self.next_ms: i64 = 0  # restored: something in it has to be looked at then (0: nothing)
 
     def live(self) -> i64:
         return self.ready + self.out
@@ -75,6 +80,24 @@ class Page(Held):
             states.append(READY)
             n += 1
         return states
+
+    def state(self, slot: i64) -> i64:
+        states = self.states
+        if states is None or slot >= i64(len(states)):
+            return READY
+        return i64(states[slot])
+
+    def weigh(self, size_bytes: i64) -> None:
+        """The body of the message that was just added is so long."""
+        sizes = self.sizes
+        if sizes is None:
+            sizes = []
+            self.sizes = sizes
+        sizes.append(size_bytes)
+
+    def weight_of(self, slot: i64) -> i64:
+        sizes = self.sizes
+        return 0 if sizes is None else i64(sizes[slot])
 
     def encode(self) -> list[bytes]:
         """The live messages as the parts of a page file's content."""
@@ -199,7 +222,7 @@ def page_of_entry(base: i64, entry: bytes) -> Page:
         states = page.touch(last + 1)
         while first <= last:
             if i64(states[first]) != GONE:
-                states[first] = 2
+                states[first] = 3
                 page.ready -= 1
             first += 1
         pos += 4

@@ -9,7 +9,8 @@ from typing import Final
 
 from leveret.core.consumer import Consumer
 from leveret.core.destination import QueueBase
-from leveret.core.lane import Lane, LaneOwner
+from leveret.core.lane import Lane
+from leveret.core.paging import LaneOwner
 from leveret.core.turn import Turn, Waiter
 from leveret.journal import Journal, Pager
 from leveret.native import i64

@@ -78,7 +78,7 @@ class BrokerRestorer(Restorer):
         slot: i64 = 0
         while slot < page.count:
             if i64(states[slot]) != GONE and gone.has(page.base + slot):
-                states[slot] = 2
+                states[slot] = 3
                 page.ready -= 1
             slot += 1
 

@@ -38,6 +38,7 @@ class Waiter:
 class Turn:
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
+        self.now_ms: i64 = 0  # wall clock, set once a turn by whoever runs the loop
         self.dirty: list[Queue] = []
         self.outlets: list[Outlet] = []
         self.waiters: list[Waiter] = []

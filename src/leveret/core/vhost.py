@@ -151,7 +151,7 @@ class VHost:
             if m.persistent and lane.durable:
                 if not begun:
                     begun = True
-                    journal.begin(m)
+                    journal.begin(m, -1, 0)
                 lane.logged(seq)
                 journal.target(lane.lid, seq)
         return journal.end() if begun else 0

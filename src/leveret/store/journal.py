@@ -186,7 +186,7 @@ class LogJournal(CleanJournal):
             return self._full()
         return self._data(data, length + HEADER_BYTES)
 
-    def begin(self, m: Message) -> None:
+    def begin(self, m: Message, from_lane: i64, from_seq: i64) -> None:
         if self.settle_lane >= 0:
             self._end_settle()
         self.message = m
