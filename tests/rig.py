@@ -6,17 +6,22 @@ written. A consumer is played by `Hand`, which takes what it is given and settle
 
 from __future__ import annotations
 
+from librt.strings import BytesWriter
+
 from leveret.core.asking import Receiver
 from leveret.core.broker import Broker
+from leveret.core.intake import ASKS_BY_HEADERS, ASKS_EXPIRATION
 from leveret.core.queue import Queue
 from leveret.core.restore import BrokerRestorer, BrokerSource
 from leveret.core.session import Session
 from leveret.core.vhost import Route
-from leveret.message import AMQP091, Message
+from leveret.message import AMQP091, Message, Terms
 from leveret.store.journal import Block
 from leveret.store.memory import MemoryLog, MemoryPages
 from leveret.store.opening import finish, new_journal, read_log, replay
 from leveret.store.pager import FilePager
+from leveret.wire.frames import body_frames, content_header
+from leveret.wire.properties import Properties, decode_properties, encode_properties
 
 
 class Disk:
@@ -123,14 +128,54 @@ class Rig:
 
     # ---- what clients do
 
-    def queue(self, name: str = "q", durable: bool = True) -> Queue:
-        return self.vhost.declare_queue(name, durable, False, False, {}, False, None)
+    def queue(
+        self, name: str = "q", durable: bool = True, arguments: dict[str, object] | None = None
+    ) -> Queue:
+        return self.vhost.declare_queue(name, durable, False, False, arguments or {}, False, None)
 
-    def publish(self, key: str, body: bytes, persistent: bool = True, exchange: str = "") -> int:
-        """Publish; returns the position that a confirm would wait for."""
+    def at(self, now_ms: int) -> None:
+        """Let it be that time (ms since 1970, as far as the broker knows)."""
+        self.broker.turn.now_ms = now_ms
+
+    def publish(
+        self, key: str, body: bytes, persistent: bool = True, exchange: str = "", ttl_ms: int = -1
+    ) -> int:
+        """Publish something without properties; returns the position that a confirm would wait for."""
+        route = self._route(exchange, key)
+        message = Message(body, route.raw, len(body), persistent, AMQP091)
+        if ttl_ms >= 0:
+            message.terms = Terms(self.broker.turn.now_ms, ttl_ms, 0, 0)
+        elif route.simple:
+            return self.vhost.publish(route.queues, message)
+        return self.vhost.take(route, route.queues, message)
+
+    def send(self, key: str, body: bytes, properties: Properties | None = None, exchange: str = "") -> int:
+        """Publish as AMQP 0-9-1 does, with these properties (persistent unless they say otherwise)."""
+        if properties is None:
+            properties = Properties()
+        if properties.delivery_mode is None:
+            properties.delivery_mode = 2
+        out = BytesWriter()
+        content_header(out, 1, len(body), encode_properties(properties))
+        body_frames(out, 1, body, 131_072)
+        route = self._route(exchange, key)
+        message = Message(out.getvalue(), route.raw, len(body), properties.delivery_mode == 2, AMQP091)
+        self.vhost.set_terms(route, message, ASKS_EXPIRATION | ASKS_BY_HEADERS)
+        return self.vhost.take(route, route.queues, message)
+
+    def _route(self, exchange: str, key: str) -> Route:
         raw = bytes([len(exchange)]) + exchange.encode() + bytes([len(key)]) + key.encode() + b"\0"
         route = self.vhost.routes.get(raw)
-        if route is None:
-            route = self.vhost.resolve(raw)
-        message = Message(body, route.raw, len(body), persistent, AMQP091)
-        return self.vhost.publish(route.queues, message)
+        return self.vhost.resolve(raw) if route is None else route
+
+
+def body_of(data: bytes) -> bytes:
+    """The body of what `send` published."""
+    end = 8 + int.from_bytes(data[3:7], "big")
+    return b"" if end == len(data) else data[end + 7 : -1]
+
+
+def headers_of(data: bytes) -> dict[str, object]:
+    """And its headers."""
+    found = decode_properties(data, 19, 7 + int.from_bytes(data[3:7], "big")).headers
+    return {} if found is None else found

@@ -67,8 +67,7 @@ def test_messages_with_an_expiration_of_their_own(outcome: int) -> None:
     queue = rig.queue()
     hand = Hand(rig, queue, 1)
     for n, after_ms in enumerate((300, 200, 100_000, 100)):
-        rig.publish("q", b"%d" % n)
-        rig.vhost.expire_messages([queue], after_ms)
+        rig.publish("q", b"%d" % n, ttl_ms=after_ms)
     rig.settle_down()
     at(rig, 400)
     assert queue.ready_count() == 1  # the first is out, the last was due behind one that is not

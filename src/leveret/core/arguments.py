@@ -148,8 +148,8 @@ ARGUMENTS: Final = [
         HONOURED,
         "how long a message may wait, ms; counted anew after a restart of the broker",
     ),
-    Argument("x-dead-letter-exchange", string, "classic quorum", NOT_YET, "where dead messages go"),
-    Argument("x-dead-letter-routing-key", routing_key, "classic quorum", NOT_YET, "and with which key"),
+    Argument("x-dead-letter-exchange", string, "classic quorum", HONOURED, "where dead messages go"),
+    Argument("x-dead-letter-routing-key", routing_key, "classic quorum", HONOURED, "and with which key"),
     Argument(
         "x-dead-letter-strategy",
         strategy,
@@ -158,14 +158,14 @@ ARGUMENTS: Final = [
         "at-most-once or at-least-once",
         "at-most-once",
     ),
-    Argument("x-max-length", not_negative, "classic quorum", NOT_YET, "most messages that may wait"),
+    Argument("x-max-length", not_negative, "classic quorum", HONOURED, "most messages that may wait"),
     Argument(
-        "x-max-length-bytes", not_negative, "classic quorum stream", NOT_YET, "most bytes that may wait"
+        "x-max-length-bytes", not_negative, "classic quorum stream", HONOURED, "most bytes that may wait"
     ),
     Argument("x-max-in-memory-length", not_negative, "quorum", NO_EFFECT, "unused, as in RabbitMQ"),
     Argument("x-max-in-memory-bytes", not_negative, "quorum", NO_EFFECT, "unused, as in RabbitMQ"),
-    Argument("x-max-priority", priorities, "classic", NOT_YET, "number of priorities"),
-    Argument("x-overflow", overflow, "classic quorum", NOT_YET, "what a full queue does", "drop-head"),
+    Argument("x-max-priority", priorities, "classic", HONOURED, "number of priorities"),
+    Argument("x-overflow", overflow, "classic quorum", HONOURED, "what a full queue does"),
     Argument("x-queue-version", version_two, "classic", NO_EFFECT, "file format of RabbitMQ"),
     Argument("x-single-active-consumer", boolean, "classic quorum", NOT_YET, "one consumer gets all", False),
     Argument("x-consumer-timeout", not_negative, "quorum", NOT_YET, "ms in which to acknowledge"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from leveret.core.access import Access
 from leveret.core.expiry import Expiry
-from leveret.core.queue import Queue
+from leveret.core.holder import Holder
+from leveret.core.lane import Lane
 from leveret.core.topology import Ids
 from leveret.core.turn import Turn
 from leveret.core.vhost import VHost
@@ -18,7 +19,8 @@ class Broker:
         self.turn = Turn(journal)
         self.access = Access()
         self.ids = Ids()
-        self.lanes: dict[int, Queue] = {}
+        self.lanes: dict[int, Lane] = {}
+        self.holders: dict[int, Holder] = {}  # who has the lanes
         self.expiry = Expiry()
         self.vhosts: dict[str, VHost] = {}
         self.blocked = ""  # why publishing is blocked: memory, disk
@@ -32,19 +34,18 @@ class Broker:
 
     def knows_page(self, lane: int, base: int) -> bool:
         """Whether a page file belongs to a page that lives."""
-        queue = self.lanes.get(lane)
-        return queue is not None and queue.lane.has_stored(base)
+        known = self.lanes.get(lane)
+        return known is not None and known.has_stored(base)
 
     def shed(self) -> None:
         """Waiting messages take too much memory together: store what no consumer needs soon, in every queue."""
-        for queue in list(self.lanes.values()):
-            if queue.lane.ready + queue.lane.out > 0:
-                queue.lane.shed()
+        for lane in list(self.lanes.values()):
+            if lane.ready + lane.out > 0:
+                lane.shed()
 
     def stop_cleanly(self, journal: CleanJournal) -> None:
         """Sessions are gone: say in the journal how far deliveries went, exactly, and that this is the end."""
-        for queue in self.lanes.values():
-            lane = queue.lane
+        for lane in self.lanes.values():
             if lane.durable and lane.mark > 0:
                 journal.delivered_exactly(lane.lid, lane.handed_out)
                 lane.mark = lane.handed_out  # for a checkpoint that may still come

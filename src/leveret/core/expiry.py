@@ -12,9 +12,11 @@ import heapq
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from leveret.message import Terms
 from leveret.native import i64
 
 if TYPE_CHECKING:
+    from leveret.core.lane import Lane
     from leveret.core.queue import Queue
     from leveret.core.vhost import VHost
 
@@ -100,6 +102,11 @@ class Expiry:
         if timed.deadlines is None:
             timed.deadlines = []
         heapq.heappush(timed.deadlines, (int(self.now_ms + after_ms + TICK_MS), int(seq)))
+
+    def enter(self, queue: Queue, lane: Lane, seq: i64, terms: Terms) -> None:
+        """A message of a queue that waits no longer than its own word or the queue's says."""
+        if terms.ttl_ms >= 0 and lane is queue.lane:
+            self.expire(queue, queue.home, seq, terms.ttl_ms)
 
     def remove(self, qid: i64) -> None:
         self.timed.pop(int(qid), None)

@@ -1,19 +1,27 @@
-"""A queue: a lane of messages and the consumers that are served from it in turn.
+"""A queue: lanes of messages and the consumers that are served from them in turn.
 
-It knows its consumers' credit and its lane's states. It does not know exchanges, protocols or files.
+It knows its consumers' credit and its lanes' states. What it does beyond storing and handing out is asked for by its
+rules: a queue without any has one lane and pays for nothing else. It does not know exchanges, protocols or files.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from leveret.core.consumer import Consumer
 from leveret.core.destination import QueueBase
+from leveret.core.graves import MAXLEN, REJECTED, Graves
+from leveret.core.holder import FIRST_DELAYED, ORDINARY, Holder
 from leveret.core.lane import Lane
 from leveret.core.paging import LaneOwner
-from leveret.core.turn import Turn, Waiter
-from leveret.journal import Journal, Pager
+from leveret.core.rules import DROP_HEAD, REJECT_DLX, Rules
+from leveret.core.turn import Waiter
+from leveret.journal import StateSink, lane_id
+from leveret.message import Message
 from leveret.native import i64
+
+if TYPE_CHECKING:
+    from leveret.core.vhost import VHost
 
 PUMP: Final[i64] = 4_096  # deliveries of one queue in one turn, at most
 
@@ -55,7 +63,7 @@ class MarkWaiter(Waiter):
         return 0
 
 
-class Queue(QueueBase):
+class Queue(QueueBase, Holder):
     def __init__(
         self, name: str, vhost: str, qid: i64, durable: bool, exclusive: bool, auto_delete: bool
     ) -> None:
@@ -63,6 +71,14 @@ class Queue(QueueBase):
         self.gone = False  # deleted
         self.dirty = False  # in the turn's list of queues to pump
         self.failure = ""  # why it cannot be read any more
+        self.rules: Rules | None = None
+        self.plain_in = True  # a message is only appended to the ordinary lane
+        self.plain_out = True  # and taken from there
+        self.more: dict[int, Lane] | None = None  # other lanes than the ordinary one
+        self.ranked: list[Lane] | None = None  # by priority, the highest first; None: there is one
+        self.graves: Graves | None = None
+        self.refused: i64 = 0  # publishes
+        self.dropped: i64 = 0  # from its head, since it was full
         self.has_exclusive_consumer = False
         self.consumers: list[Consumer] | None = None
         self.next_turn: i64 = 0  # index of the consumer whose turn it is
@@ -72,20 +88,126 @@ class Queue(QueueBase):
         self.expired: i64 = 0  # messages that waited too long
         self.delivered: i64 = 0
 
-    def attach(self, turn: Turn, journal: Journal, pager: Pager) -> None:
+    def attach(self, home: VHost) -> None:
         """Give a new queue its place: where it is pumped, journaled and paged."""
-        self.turn = turn
-        owner = QueueOwner(self)
+        broker = home.broker
+        self.home = home
+        self.turn = broker.turn
+        self.owner_of_lanes = QueueOwner(self)
+        self.lane = self._make_lane(ORDINARY)
+
+    def set_rules(self, rules: Rules | None) -> None:
+        """Before anything is in it."""
+        self.rules = rules
+        if rules is not None:
+            self.lane.weighs = rules.max_bytes >= 0
+            self.plain_in = rules.plain_in
+            self.plain_out = rules.plain_out
+            if rules.dlx is not None:
+                self.graves = Graves(self)
+
+    # ---- lanes
+
+    def _make_lane(self, index: i64) -> Lane:
+        broker = self.home.broker
+        lane = Lane(lane_id(self.qid, index), self.owner_of_lanes, broker.journal, broker.pager, self.keeps())
+        rules = self.rules
+        if rules is not None and index < FIRST_DELAYED:
+            lane.weighs = rules.max_bytes >= 0
+        broker.lanes[int(lane.lid)] = lane
+        return lane
+
+    def lane_at(self, index: i64) -> Lane:
+        if index == ORDINARY:
+            return self.lane
+        more = self.more
+        if more is None:
+            more = {}
+            self.more = more
+        lane = more.get(int(index))
+        if lane is None:
+            lane = self._make_lane(index)
+            more[int(index)] = lane
+            if index < FIRST_DELAYED:
+                self.ranked = [more[i] for i in sorted(more, reverse=True) if i < FIRST_DELAYED]
+                self.ranked.append(self.lane)
+        return lane
+
+    def all_lanes(self) -> list[Lane]:
+        lanes = [self.lane]
+        if self.more is not None:
+            lanes.extend(self.more.values())
+        return lanes
+
+    def keeps(self) -> bool:
         # An exclusive queue goes with its connection: nothing of it outlives the process.
-        self.lane = Lane(self.qid, owner, journal, pager, self.durable and not self.exclusive)
+        return self.durable and not self.exclusive
+
+    def top_lane(self) -> Lane:
+        """The lane whose messages are next: of those that have any, the one of the highest priority."""
+        ranked = self.ranked
+        if ranked is not None:
+            for lane in ranked:
+                if lane.ready > 0:
+                    return lane
+        return self.lane
+
+    def due(self, lane: Lane, seq: i64, m: Message) -> None:
+        self.home.offer_due([self], m, lane, seq)
+
+    def notes(self, lane: Lane, out: StateSink) -> None:
+        pass
+
+    def facts(self, out: StateSink) -> None:
+        pass
+
+    def restored_note(self, lane: Lane, seq: i64, note: bytes) -> None:
+        pass
+
+    def restored_fact(self, fact: bytes) -> None:
+        pass
+
+    def restored(self) -> None:
+        for lane in self.all_lanes():
+            lane.weigh_pages()
 
     # ---- counts, for declare, listings and if-empty
 
     def ready_count(self) -> int:
-        return int(self.lane.ready)
+        ranked = self.ranked
+        if ranked is None:
+            return int(self.lane.ready)
+        n: i64 = 0
+        for lane in ranked:
+            n += lane.ready
+        return int(n)
+
+    def ready_bytes(self) -> i64:
+        """Of the bodies that wait; counted where there is a limit to them."""
+        ranked = self.ranked
+        if ranked is None:
+            return self.lane.ready_bytes
+        n: i64 = 0
+        for lane in ranked:
+            n += lane.ready_bytes
+        return n
 
     def unsettled_count(self) -> int:
-        return int(self.lane.out)
+        """With consumers."""
+        ranked = self.ranked
+        if ranked is None:
+            return int(self.lane.out - self.lane.asleep)
+        n: i64 = 0
+        for lane in ranked:
+            n += lane.out - lane.asleep
+        return int(n)
+
+    def sleeping_count(self) -> int:
+        """Neither ready nor with consumers: they wait for another try, to be moved, or for their time."""
+        n: i64 = 0
+        for lane in self.all_lanes():
+            n += lane.asleep
+        return int(n)
 
     def consumer_count(self) -> int:
         return 0 if self.consumers is None else len(self.consumers)
@@ -126,8 +248,35 @@ class Queue(QueueBase):
     def pump(self) -> None:
         """Hand out what is ready to whoever has credit: in turn, a message each, in runs where one alone has credit."""
         self.dirty = False
-        lane = self.lane
-        if lane.ready == 0 or self.gone:
+        if self.gone:
+            return
+        if self.rules is not None:
+            self._pump_by_rules()
+        else:
+            self._hand_out(self.lane)
+
+    def _pump_by_rules(self) -> None:
+        graves = self.graves
+        if graves is not None and graves.waiting:
+            graves.bury_some()
+        self._hand_out_ranked()
+        if not self.plain_in:
+            self.trim()
+
+    def _hand_out_ranked(self) -> None:
+        """From the lane of the highest priority that has something, then from the next."""
+        ranked = self.ranked
+        if ranked is None:
+            self._hand_out(self.lane)
+            return
+        for lane in ranked:
+            if lane.ready > 0:
+                self._hand_out(lane)
+                if lane.ready > 0:
+                    return
+
+    def _hand_out(self, lane: Lane) -> None:
+        if lane.ready == 0:
             return
         if self.getters is not None and not self._answer_getters():
             return
@@ -150,10 +299,9 @@ class Queue(QueueBase):
                     return
                 left -= done
             return
-        self._share(consumers, n, left)
+        self._share(lane, consumers, n, left)
 
-    def _share(self, consumers: list[Consumer], n: i64, left: i64) -> None:
-        lane = self.lane
+    def _share(self, lane: Lane, consumers: list[Consumer], n: i64, left: i64) -> None:
         i = self.next_turn
         idle: i64 = 0
         while lane.ready > 0 and idle < n:
@@ -181,7 +329,7 @@ class Queue(QueueBase):
         if self.getters is None:
             self.getters = []
         self.getters.append(getter)
-        if self.lane.ready == 0:
+        if self.ready_count() == 0:
             self._none_for_getters()
         else:
             self._answer_getters()
@@ -199,10 +347,11 @@ class Queue(QueueBase):
         while getters is not None and getters:
             g = getters[0]
             if g.active:
-                if self.lane.ready == 0:
+                lane = self.top_lane()
+                if lane.ready == 0:
                     self._none_for_getters()
                     return True
-                if self.lane.deliver(g, 1) == 0:
+                if lane.deliver(g, 1) == 0:
                     return False
             del getters[0]
         self.getters = None
@@ -211,11 +360,69 @@ class Queue(QueueBase):
     # ---- what becomes of messages
 
     def rejected(self, lane: Lane, first: i64, last: i64) -> None:
-        """Rejected without requeue: there is no dead-letter exchange yet, so they are dropped."""
-        lane.settle(first, last)
+        """Rejected without requeue: dead, or dropped where there is nowhere to go."""
+        if self.graves is None:
+            lane.settle(first, last)
+            return
+        seq = first
+        while seq <= last:
+            lane.doze(seq)
+            self.bury_later(lane, seq, REJECTED, None)
+            seq += 1
+
+    def bury_later(self, lane: Lane, seq: i64, reason: i64, head: dict[str, object] | None) -> None:
+        """A message that sleeps is dead. head: headers that its dead letter gets besides."""
+        graves = self.graves
+        if graves is None:
+            lane.remove(seq, True)
+        else:
+            graves.add(lane, seq, reason, head)
+
+    def is_full(self) -> bool:
+        """Whether another message would be one too many."""
+        rules = self.rules
+        if rules is None or not rules.limits:
+            return False
+        if rules.max_length >= 0 and i64(self.ready_count()) >= rules.max_length:
+            return True
+        return rules.max_bytes >= 0 and self.ready_bytes() >= rules.max_bytes
+
+    def refuses(self, m: Message) -> bool:
+        """A publish that finds the queue full, where it was declared to refuse those."""
+        rules = self.rules
+        if rules is None or rules.overflow == DROP_HEAD or not self.is_full():
+            return False
+        if self.dirty:
+            self.pump()  # what consumers have credit for does not wait
+            if not self.is_full():
+                return False
+        self.refused += 1
+        if rules.overflow == REJECT_DLX and self.graves is not None:
+            self.graves.publish(m, MAXLEN, None, 0, None)
+        return True
+
+    def trim(self) -> None:
+        """Drop from the head what is too much."""
+        rules = self.rules
+        if rules is None or not rules.limits or rules.overflow != DROP_HEAD:
+            return
+        while True:
+            too_many = rules.max_length >= 0 and i64(self.ready_count()) > rules.max_length
+            if not too_many and (rules.max_bytes < 0 or self.ready_bytes() <= rules.max_bytes):
+                return
+            lane = self.top_lane()
+            seq = lane.front_ready()
+            if seq < 0:
+                return
+            lane.seize(seq)
+            self.dropped += 1
+            self.bury_later(lane, seq, MAXLEN, None)
 
     def purge(self) -> int:
-        return int(self.lane.purge())
+        n: i64 = 0
+        for lane in self.all_lanes():
+            n += lane.purge()
+        return int(n)
 
     def fail(self, text: str) -> None:
         """Its messages cannot be read: nothing more comes out, and its consumers are told."""
@@ -228,7 +435,8 @@ class Queue(QueueBase):
         self.gone = True
         self._none_for_getters()
         self._cancel_all()
-        self.lane.drop()
+        for lane in self.all_lanes():
+            lane.drop()
 
     def _cancel_all(self) -> None:
         consumers = self.consumers

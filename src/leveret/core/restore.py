@@ -7,7 +7,7 @@ from leveret.core.lane import Lane
 from leveret.core.page import GONE, Page, page_of_entry
 from leveret.core.vhost import vhost_prefix
 from leveret.errors import Damaged
-from leveret.journal import Restorer, StateSink, StateSource
+from leveret.journal import LANE_INDEX_SHIFT, OWNER_MASK, Restorer, StateSink, StateSource
 from leveret.message import Message
 from leveret.native import i64
 from leveret.ranges import Ranges
@@ -26,9 +26,8 @@ class BrokerSource(StateSource):
             prefix = vhost_prefix(vhost.name)
             for op in vhost.topology.snapshot():
                 out.topology(prefix + op)
-        for queue in broker.lanes.values():
-            lane = queue.lane
-            if not queue.durable or queue.exclusive or lane.next_seq == 0:
+        for lane in broker.lanes.values():
+            if not lane.durable or lane.next_seq == 0:
                 continue
             out.lane(lane.lid, lane.next_seq, lane.mark)
             pages = lane.pages
@@ -49,10 +48,13 @@ class BrokerRestorer(Restorer):
         self.broker.add_vhost(name).topology.apply(op[at:])
 
     def has_lane(self, lane: i64) -> bool:
-        return int(lane) in self.broker.lanes
+        return int(lane & OWNER_MASK) in self.broker.holders
 
     def _lane(self, lane: i64) -> Lane:
-        return self.broker.lanes[int(lane)].lane
+        known = self.broker.lanes.get(int(lane))
+        if known is None:
+            known = self.broker.holders[int(lane & OWNER_MASK)].lane_at(lane >> LANE_INDEX_SHIFT)
+        return known
 
     def lane(self, lane: i64, delivered_below: i64) -> None:
         restored = self._lane(lane)

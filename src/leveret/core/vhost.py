@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from leveret import limits
 from leveret.core.consumer import Consumer
-from leveret.core.destination import Destination, QueueBase, QueueFactory
+from leveret.core.destination import Destination, QueueBase, QueueFactory, Routed
+from leveret.core.intake import due_copy, offer, set_terms
 from leveret.core.queue import Getter, Queue
+from leveret.core.rules import rules_of
 from leveret.core.topology import Topology
+from leveret.core.view import Seen
 from leveret.errors import AccessRefused, BrokerError, NotSupported
 from leveret.journal import Journal
 from leveret.message import Message
@@ -22,6 +25,9 @@ from leveret.seams import TopologyJournal
 
 if TYPE_CHECKING:
     from leveret.core.broker import Broker
+    from leveret.core.death import DeadMessage
+    from leveret.core.exchange import Exchange
+    from leveret.core.lane import Lane
 
 Table = dict[str, object]
 ROUTES: Final = limits.ROUTES_CACHED
@@ -64,20 +70,28 @@ def vhost_prefix(name: str) -> bytes:
 class Queues(QueueFactory):
     """Makes the queues of a virtual host."""
 
-    def __init__(self, broker: Broker) -> None:
-        self.broker = broker
+    def __init__(self, home: VHost) -> None:
+        self.home = home
+        self.broker = home.broker
 
     def make_queue(
         self, name: str, vhost: str, qid: int, durable: bool, exclusive: bool, auto_delete: bool
     ) -> QueueBase:
         queue = Queue(name, vhost, qid, durable, exclusive, auto_delete)
-        broker = self.broker
-        queue.attach(broker.turn, broker.journal, broker.pager)
-        broker.lanes[qid] = queue
+        self.broker.holders[qid] = queue
+        queue.attach(self.home)
         return queue
 
+    def queue_made(self, queue: QueueBase) -> None:
+        assert isinstance(queue, Queue)
+        queue.set_rules(rules_of(queue.arguments, queue.queue_type))
+
     def queue_gone(self, queue: QueueBase) -> None:
-        self.broker.lanes.pop(int(queue.qid), None)
+        assert isinstance(queue, Queue)
+        broker = self.broker
+        for lane in queue.all_lanes():
+            broker.lanes.pop(int(lane.lid), None)
+        broker.holders.pop(int(queue.qid), None)
         self.broker.expiry.remove(queue.qid)
 
 
@@ -87,12 +101,14 @@ class VHost:
         self.broker = broker
         self.turn = broker.turn
         self.journal = broker.journal
-        self.topology = Topology(name, VHostJournal(name, broker.journal), Queues(broker), broker.ids)
+        self.topology = Topology(name, VHostJournal(name, broker.journal), Queues(self), broker.ids)
         self.routes: dict[bytes, Route] = {}
         self.version: i64 = 0
         self.position: i64 = 0  # what the answer to the last command waits for
         self.published: i64 = 0
         self.unroutable: i64 = 0
+        self.refused = False  # by a queue, what was just published
+        self.dead_letters: i64 = 0
 
     # ---- publishing
 
@@ -110,17 +126,21 @@ class VHost:
         x = self.topology.exchange(exchange)
         if x.internal:
             raise AccessRefused(f"cannot publish to internal exchange '{exchange}' in vhost '{self.name}'")
-        route.by_headers = self.topology.route_needs_headers(exchange)
+        route.by_headers = self.topology.route_needs_message(exchange)
         if not route.by_headers:
-            route.queues = as_queues(self.topology.route(exchange, key, None))
+            route.queues = as_queues(self.topology.route(exchange, Routed(key, None)))
         route.simple = not route.by_headers and not (route.mandatory and not route.queues)
+        for queue in route.queues:
+            if not queue.plain_in:
+                route.simple = False
         if len(self.routes) >= ROUTES:
             self.routes.clear()
         self.routes[raw] = route
         return route
 
-    def route_by_headers(self, route: Route, headers: Table | None) -> list[Queue]:
-        return as_queues(self.topology.route(route.exchange, route.key, headers))
+    def route_by_message(self, route: Route, routed: Routed) -> list[Queue]:
+        """Where a message goes that more than its key decides of."""
+        return as_queues(self.topology.route(route.exchange, routed))
 
     def publish(self, queues: list[Queue], m: Message) -> i64:
         """Give a message to these queues: one record of the journal, however many. Returns its position."""
@@ -155,6 +175,34 @@ class VHost:
                 lane.logged(seq)
                 journal.target(lane.lid, seq)
         return journal.end() if begun else 0
+
+    def set_terms(self, route: Route, m: Message, asks: i64) -> None:
+        """Find out what a message asks of time. Raises PreconditionFailed."""
+        set_terms(m, asks, False, self.turn.now_ms)
+
+    def take(self, route: Route, queues: list[Queue], m: Message) -> i64:
+        """Publish what is not plain, or to queues that are not. Returns its position; see `refused`."""
+        self.refused = False
+        if not queues:
+            self.unroutable += 1
+            return 0
+        return max(offer(self, queues, m, None, 0), 0)
+
+    def offer(self, queues: list[Queue], m: Message, source: Lane | None, source_seq: i64) -> i64:
+        return offer(self, queues, m, source, source_seq)
+
+    def offer_due(self, queues: list[Queue], m: Message, lane: Lane, seq: i64) -> None:
+        """A message that was delayed, and sleeps, goes to its queues."""
+        if offer(self, queues, due_copy(m, self.turn.now_ms), lane, seq) < 0:
+            lane.remove(seq, True)
+
+    def dead_targets(self, first: Exchange, dead: DeadMessage) -> list[Queue]:
+        """Where a dead letter goes: what its keys match, but for queues that it would come back to for ever."""
+        self.dead_letters += 1
+        keys = dead.keys
+        routed = Seen(dead.message, keys[0], keys[1:] if len(keys) > 1 else None)
+        found = as_queues(self.topology.route(first.name, routed))
+        return [q for q in found if not dead.circles(q.name)]
 
     # ---- topology. Each leaves what its answer waits for in `position`.
 
@@ -233,6 +281,8 @@ class VHost:
         queue = self.topology.queue(name, owner)
         assert isinstance(queue, Queue)
         queue.touched = True
+        if queue.dirty and queue.rules is not None:
+            queue.pump()  # what it shows has to be as its rules have it
         if queue.failure:
             raise BrokerError(f"queue '{name}' in vhost '{self.name}' cannot be read: {queue.failure}")
         return queue
@@ -262,12 +312,8 @@ class VHost:
         for queue in self.topology.queues.values():
             assert isinstance(queue, Queue)
             self.broker.expiry.add(queue, self)
+            queue.restored()
         self._changed()
-
-    def expire_messages(self, queues: list[Queue], after_ms: i64) -> None:
-        """What was just published to these queues waits no longer than so many milliseconds."""
-        for queue in queues:
-            self.broker.expiry.expire(queue, self, queue.lane.next_seq - 1, after_ms)
 
     def expire_queue(self, queue: Queue) -> None:
         """A queue was not used for as long as it said."""

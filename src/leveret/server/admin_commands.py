@@ -18,10 +18,12 @@ from leveret import build
 from leveret._version import VERSION
 from leveret.core.asking import Durable, OneMessage
 from leveret.core.broker import Broker
+from leveret.core.intake import ASKS_BY_HEADERS, ASKS_EXPIRATION
 from leveret.core.queue import Queue
 from leveret.core.session import Session
 from leveret.core.vhost import VHost
-from leveret.errors import CommandInvalid, ContentTooLarge, NotFound
+from leveret.core.view import Seen
+from leveret.errors import CommandInvalid, ContentTooLarge, NotFound, PreconditionFailed
 from leveret.message import ACCEPTED, RELEASED, Message
 from leveret.protocol.amqp091.channel import AmqpChannel
 from leveret.protocol.amqp091.connection import STATES, Connection
@@ -239,12 +241,18 @@ class Commands:
             )
         properties = properties_from(args.get("properties") or {}, flag(args, "persistent"))
         route = vhost.resolve(raw_route(exchange, key))
-        queues = vhost.route_by_headers(route, properties.headers) if route.by_headers else route.queues
+        message = make_message(properties, route.raw, body)
+        queues = route.queues
+        if route.by_headers:
+            queues = vhost.route_by_message(route, Seen(message, key, None))
         if not queues:
             raise NotFound(
                 f"no queue takes this message: exchange '{exchange}', routing key '{key}' in vhost '{vhost.name}'"
             )
-        position = vhost.publish(queues, make_message(properties, route.raw, body))
+        vhost.set_terms(route, message, ASKS_EXPIRATION | ASKS_BY_HEADERS)
+        position = vhost.take(route, queues, message)
+        if vhost.refused:
+            raise PreconditionFailed("a queue that is full refused this message")
         await self._durable(int(position))
         return {"queues": len(queues)}
 

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Final
 from librt.strings import read_i16_be, read_i32_be
 
 from leveret import limits
+from leveret.core.intake import ASKS_BY_HEADERS, ASKS_EXPIRATION
 from leveret.core.queue import Queue
 from leveret.core.session import Session
 from leveret.core.turn import Waiter
+from leveret.core.view import Seen
 from leveret.errors import BrokerError, NotFound, PeerError, PreconditionFailed, UnexpectedFrame
 from leveret.message import ACCEPTED, Message
 from leveret.native import i64
@@ -27,8 +29,7 @@ from leveret.protocol.amqp091.content import (
     METHOD,
     Content,
     at_method,
-    expiration_ms,
-    has_copies,
+    copies_of,
     properties_of,
 )
 from leveret.protocol.amqp091.tx import Transaction
@@ -141,7 +142,7 @@ class AmqpChannel(Session):
         route = self.resolve(content.raw)  # once more: what it found when it began may be gone
         if route is not None:
             message.route = route.raw
-            self.publish_special(route, message)
+            self.publish_special(route, message, copies_of(message))
 
     def _content_done(self, content: Content) -> None:
         self.content = None
@@ -165,24 +166,28 @@ class AmqpChannel(Session):
             self.fail(error)
             return None
 
-    def publish_special(self, route: Route, m: Message) -> None:
-        """A publish that needs a look: mandatory, routed by headers, with a user-id, gathered, or in a transaction."""
+    def publish_special(self, route: Route, m: Message, found: i64) -> None:
+        """A publish that needs a look: mandatory, routed by headers, with a user-id, gathered, in a transaction, with
+        terms, or to queues with rules. found: what `check_properties` said of its headers."""
         flags: i64 = i64(read_i16_be(m.data, 19)) & 0xFFFF
         if flags & HAS_USER_ID != 0 and not self._may_say(m):
             return
-        if flags & HAS_HEADERS != 0 and has_copies(m):
+        if found & 1 != 0:
             text = "headers 'CC' and 'BCC' are not supported by this version of Leveret"
             self.fail(at_method(PreconditionFailed(text), wire.BASIC_PUBLISH))
             return
+        asks = found & ASKS_BY_HEADERS
         if flags & HAS_EXPIRATION != 0:
+            asks |= ASKS_EXPIRATION
+        if asks != 0:
             try:
-                expiration_ms(m)
+                route.vhost.set_terms(route, m, asks)
             except PeerError as error:
                 self.fail(at_method(error, wire.BASIC_PUBLISH))
                 return
         queues = route.queues
         if route.by_headers:
-            queues = route.vhost.route_by_headers(route, properties_of(m).headers)
+            queues = route.vhost.route_by_message(route, Seen(m, route.key, None))
         tx = self.tx
         if tx is not None:
             tx.publish(route, queues, m)
@@ -190,17 +195,18 @@ class AmqpChannel(Session):
         position = self.publish_to(route, queues, m)
         confirms = self.confirms
         if confirms is not None:
-            confirms.note(position)
+            if route.vhost.refused:
+                confirms.refuse()
+                position = 0
+            else:
+                confirms.note(position)
             self.peer.turn.wait_for(confirms, position)
 
     def publish_to(self, route: Route, queues: list[Queue], m: Message) -> i64:
         """Publish, and return it if it is mandatory and no queue takes it."""
         if route.mandatory and not queues:
             self.return_message(m, 312, "NO_ROUTE")
-        position = route.vhost.publish(queues, m)
-        if i64(read_i16_be(m.data, 19)) & HAS_EXPIRATION != 0:
-            route.vhost.expire_messages(queues, expiration_ms(m))
-        return position
+        return route.vhost.take(route, queues, m)
 
     def return_message(self, m: Message, code: i64, text: str) -> None:
         peer = self.peer

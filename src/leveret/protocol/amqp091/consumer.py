@@ -97,7 +97,7 @@ class AmqpGetter(Getter):
         out.append(1 if redelivered else 0)
         out.write(route)
         # The lane counts a message out after it was taken: one less is what is left.
-        write_i32_be(out, i32(max(lane.ready - 1, 0)))
+        write_i32_be(out, i32(max(i64(self.queue.ready_count()) - 1, 0)))
         out.append(206)
         write_content(peer, channel.number, m)
         peer.touch()

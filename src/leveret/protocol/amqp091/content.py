@@ -126,9 +126,9 @@ def properties_of(m: Message) -> Properties:
     return decode_properties(m.data, PROPERTIES, 7 + size)
 
 
-def has_copies(m: Message) -> bool:
-    """Whether a header CC or BCC names further routing keys."""
-    return check_properties(m.data, PROPERTIES, 7 + i64(read_i32_be(m.data, 3)))
+def copies_of(m: Message) -> i64:
+    """What `check_properties` finds in a message's headers."""
+    return i64(check_properties(m.data, PROPERTIES, 7 + i64(read_i32_be(m.data, 3))))
 
 
 def expiration_ms(m: Message) -> i64:

@@ -16,6 +16,7 @@ from leveret.errors import BrokerError, LeveretError, LostSync, PeerError
 from leveret.limits import FRAME_MAX_BEFORE_TUNE_BYTES, OUTPUT_HIGH_BYTES
 from leveret.message import AMQP091, Message
 from leveret.native import i64, mypyc_attr
+from leveret.protocol.amqp091 import view  # noqa: F401  registers it
 from leveret.wire.frames import octets_text
 from leveret.wire.properties import check_properties, delivery_mode_at
 
@@ -278,10 +279,12 @@ class AmqpPeer(Outlet):
         flags: i64 = i64(read_i16_be(data, end + 19)) & 0xFFFF
         persistent = False
         special = flags & (HAS_USER_ID | HAS_EXPIRATION) != 0
+        found: i64 = 0
         if flags == HAS_DELIVERY_MODE and head == 15:
             persistent = i64(data[end + 21]) == 2
         elif flags != 0 or head != 14:
-            if check_properties(data, end + 19, end + 7 + head):
+            found = i64(check_properties(data, end + 19, end + 7 + head))
+            if found != 0:
                 special = True
             persistent = delivery_mode_at(data, end + 19, flags, end + 7 + head) == 2
         m = Message(data[end:stop], route.raw, body, persistent, AMQP091)
@@ -297,7 +300,7 @@ class AmqpPeer(Outlet):
                     confirms.waiting = True
                     turn.waiters.append(confirms)
         else:
-            channel.publish_special(route, m)
+            channel.publish_special(route, m, found)
         return stop
 
     def frame(self, kind: i64, data: bytes, pos: i64, end: i64) -> None:

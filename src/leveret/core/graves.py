@@ -1,0 +1,91 @@
+"""Messages of one queue that are dead, on their way to where dead letters go.
+
+A dead message sleeps in its lane until it is buried: the dead letter is published and the message settled by one
+record of the journal, so that a crash neither loses nor doubles it. One whose page is not in memory is waited for,
+and so are those behind it: dead letters keep their order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final, final
+
+from leveret.core.death import DELIVERY_LIMIT, EXPIRED, MAXLEN, REJECTED, bury, reason_name
+from leveret.core.lane import Lane
+from leveret.core.page import ASLEEP
+from leveret.message import Message
+from leveret.native import i64
+
+if TYPE_CHECKING:
+    from leveret.core.queue import Queue
+
+BURIALS: Final[i64] = 2_048  # of one queue in one turn, at most
+
+
+@final
+class Grave:
+    def __init__(self, lane: Lane, seq: i64, reason: i64, head: dict[str, object] | None) -> None:
+        self.lane = lane
+        self.seq: i64 = seq
+        self.reason: i64 = reason
+        self.head = head  # headers that the dead letter gets besides
+
+
+@final
+class Graves:
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
+        self.waiting: deque[Grave] = deque()
+        self.buried: i64 = 0
+
+    def add(self, lane: Lane, seq: i64, reason: i64, head: dict[str, object] | None) -> None:
+        self.waiting.append(Grave(lane, seq, reason, head))
+        self.queue.wake()
+
+    def bury_some(self) -> None:
+        """Bury what can be buried now; once more in the next turn if that was not all."""
+        waiting = self.waiting
+        left = BURIALS
+        while waiting:
+            if left == 0:
+                self.queue.wake()
+                return
+            grave = waiting[0]
+            lane = grave.lane
+            if lane.state(grave.seq) == ASLEEP:  # else it is gone, or was purged
+                m = lane.fetch(grave.seq)
+                if m is None:
+                    return  # `lane_ready` wakes the queue
+                self._bury(grave, m)
+            waiting.popleft()
+            left -= 1
+
+    def _bury(self, grave: Grave, m: Message) -> None:
+        lane = grave.lane
+        self.buried += 1
+        if not self.publish(m, grave.reason, lane, grave.seq, grave.head):
+            lane.remove(grave.seq, True)
+
+    def publish(
+        self, m: Message, reason: i64, lane: Lane | None, seq: i64, head: dict[str, object] | None
+    ) -> bool:
+        """Publish the dead letter of a message. True if it was moved with its record: the source is settled."""
+        queue = self.queue
+        rules = queue.rules
+        assert rules is not None
+        dlx = rules.dlx
+        if dlx is None:
+            return False
+        home = queue.home
+        topology = home.topology
+        first = topology.exchanges.get(dlx)
+        if first is None:
+            return False
+        dead = bury(m, queue.name, reason, dlx, rules.dlx_key, queue.turn.now_ms)
+        targets = home.dead_targets(first, dead)
+        if not targets:
+            return False
+        return home.offer(targets, dead.message, lane, seq) >= 0 and lane is not None
+
+
+__all__ = ["DELIVERY_LIMIT", "EXPIRED", "MAXLEN", "REJECTED", "Graves", "reason_name"]

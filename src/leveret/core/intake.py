@@ -1,0 +1,135 @@
+"""Publishing to queues that want more than a message appended to their one lane, and of messages that ask for more.
+
+The plain way is `VHost.publish`. Here: terms are found, full queues refuse, what is not due is held, the lane is
+chosen, all of it goes to the journal in one record (with the place a moved message comes from), and only then queues
+are trimmed. Whether a queue refused is left in `VHost.refused`, for the publisher to be told.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from leveret.core.delays import hold, parse_terms
+from leveret.core.holder import Holder
+from leveret.core.lane import Lane
+from leveret.core.queue import Queue
+from leveret.core.view import view_of
+from leveret.message import Message, Terms
+from leveret.native import i64
+
+if TYPE_CHECKING:
+    from leveret.core.vhost import VHost
+
+# What a message may ask for; its protocol says which of these are worth a look.
+ASKS_EXPIRATION: Final[i64] = 1
+ASKS_BY_HEADERS: Final[i64] = 2
+
+
+def set_terms(m: Message, asks: i64, delays: bool, now_ms: i64) -> None:
+    """Find out what a message asks of time. delays: it is published to an exchange that honours `x-delay`.
+
+    Raises PreconditionFailed for a value that means nothing.
+    """
+    ttl: i64 = -1
+    due: i64 = 0
+    if asks & ASKS_EXPIRATION != 0:
+        ttl = view_of(m).ttl_ms(m)
+    if asks & ASKS_BY_HEADERS != 0:
+        due = parse_terms(m, delays, now_ms)
+    if ttl >= 0 or due > now_ms:
+        m.terms = Terms(now_ms, ttl, due, 0)
+
+
+def offer(home: VHost, queues: list[Queue], m: Message, source: Lane | None, source_seq: i64) -> i64:
+    """Give a message to these queues. Returns its position; -1 if none took it.
+
+    source: where the message sleeps that this one takes the place of; it is settled here if a queue takes this one.
+    """
+    now = home.turn.now_ms
+    terms = m.terms
+    delayed = terms is not None and terms.due_ms > now
+    taken: list[Queue] = []
+    for queue in queues:
+        if queue.plain_in or not queue.refuses(m):
+            taken.append(queue)
+            rules = queue.rules
+            if terms is None and rules is not None and rules.stamps:
+                terms = Terms(now, -1, 0, 0)
+                m.terms = terms
+        else:
+            home.refused = True
+    if not taken:
+        return -1
+    lanes: list[Lane] = []
+    seqs: list[int] = []
+    for queue in taken:
+        if delayed:
+            lane, seq = hold(queue, m)
+        else:
+            lane = queue.lane if queue.plain_in else lane_for(queue, m)
+            seq = lane.push(m)
+            queue.wake()
+        lanes.append(lane)
+        seqs.append(seq)
+    position = journal_move(home, m, lanes, seqs, source, source_seq)
+    if not delayed and terms is not None:
+        i: i64 = 0
+        while i < i64(len(taken)):
+            home.broker.expiry.enter(taken[i], lanes[i], seqs[i], terms)
+            i += 1
+    return position
+
+
+def lane_for(queue: Queue, m: Message) -> Lane:
+    rules = queue.rules
+    if rules is None or rules.priorities == 0:
+        return queue.lane
+    rank = view_of(m).priority(m)
+    if rank > rules.priorities:
+        rank = rules.priorities
+    return queue.lane if rank <= 0 else queue.lane_at(rank)
+
+
+def journal_move(
+    home: VHost, m: Message, lanes: list[Lane], seqs: list[int], source: Lane | None, source_seq: i64
+) -> i64:
+    """One record for all that is durable of it, the place it comes from included."""
+    journal = home.journal
+    begun = False
+    position: i64 = 0
+    from_lane: i64 = -1
+    if source is not None and source.durable:
+        from_lane = source.lid
+    if m.persistent:
+        i: i64 = 0
+        n: i64 = len(lanes)
+        while i < n:
+            lane = lanes[i]
+            if lane.durable:
+                seq: i64 = seqs[i]
+                if not begun:
+                    begun = True
+                    journal.begin(m, from_lane, source_seq)
+                lane.logged(seq)
+                journal.target(lane.lid, seq)
+            i += 1
+        if begun:
+            position = journal.end()
+    if source is not None:
+        source.remove(source_seq, not begun)
+    return position
+
+
+def due_copy(m: Message, now_ms: i64) -> Message:
+    """The message as if it were published now: its time to live begins when it is due."""
+    copy = Message(m.data, m.route, m.size_bytes, m.persistent, m.protocol)
+    terms = m.terms
+    if terms is not None and terms.ttl_ms >= 0:
+        copy.terms = Terms(now_ms, terms.ttl_ms, 0, terms.priority)
+    return copy
+
+
+def hold_at(home: VHost, holder: Holder, m: Message) -> i64:
+    """Keep a message of a delaying exchange until it is due."""
+    lane, seq = hold(holder, m)
+    return journal_move(home, m, [lane], [int(seq)], None, 0)

@@ -1,0 +1,65 @@
+"""A queue's arguments as rules: read once, when the queue is made. A queue whose arguments ask for nothing has none.
+
+Values have been checked (arguments.py); this file only knows what they mean.
+"""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from leveret.core.arguments import QUORUM
+from leveret.core.destination import Table
+from leveret.native import i64
+
+DROP_HEAD: Final[i64] = 0
+REJECT: Final[i64] = 1
+REJECT_DLX: Final[i64] = 2
+OVERFLOW: Final = {"drop-head": 0, "reject-publish": 1, "reject-publish-dlx": 2}
+QUORUM_DELIVERY_LIMIT: Final = 20  # rabbit_quorum_queue, since 4.0
+
+
+@final
+class Rules:
+    """Numbers are -1 where there is no limit."""
+
+    def __init__(self, arguments: Table, queue_type: str) -> None:
+        self.ttl_ms: i64 = _number(arguments, "x-message-ttl")
+        self.expires_ms: i64 = _number(arguments, "x-expires")
+        self.dlx: str | None = _text(arguments, "x-dead-letter-exchange")
+        self.dlx_key: str | None = _text(arguments, "x-dead-letter-routing-key")
+        self.max_length: i64 = _number(arguments, "x-max-length")
+        self.max_bytes: i64 = _number(arguments, "x-max-length-bytes")
+        self.overflow: i64 = OVERFLOW.get(_text(arguments, "x-overflow") or "drop-head", 0)
+        self.at_least_once = (
+            _text(arguments, "x-dead-letter-strategy") == "at-least-once"
+            and self.dlx is not None
+            and self.overflow == REJECT
+        )
+        self.priorities: i64 = max(_number(arguments, "x-max-priority"), 0)
+        self.single_active = arguments.get("x-single-active-consumer") is True
+        self.delivery_limit: i64 = _number(arguments, "x-delivery-limit")
+        if queue_type == QUORUM and "x-delivery-limit" not in arguments:
+            self.delivery_limit = QUORUM_DELIVERY_LIMIT
+        self.counts = queue_type == QUORUM  # deliveries have x-delivery-count
+        self.consumer_timeout_ms: i64 = _number(arguments, "x-consumer-timeout")
+        self.limits = self.max_length >= 0 or self.max_bytes >= 0
+        self.stamps = self.ttl_ms >= 0  # its messages need to know when they came
+        # Whether a message needs more than to be appended to the ordinary lane, and more than to be taken from it.
+        self.plain_in = not self.limits and not self.stamps and self.priorities == 0
+        self.plain_out = self.priorities == 0
+
+
+def rules_of(arguments: Table, queue_type: str) -> Rules | None:
+    if queue_type != QUORUM and not arguments:
+        return None
+    return Rules(arguments, queue_type)
+
+
+def _number(arguments: Table, name: str) -> i64:
+    value = arguments.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else -1
+
+
+def _text(arguments: Table, name: str) -> str | None:
+    value = arguments.get(name)
+    return value if isinstance(value, str) else None

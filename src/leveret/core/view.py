@@ -1,0 +1,81 @@
+"""How the core reads what a message says of itself, without knowing any protocol.
+
+A message keeps its publisher's bytes; each protocol registers a view of its own that finds things in them when
+somebody asks. Nothing here is on the way of a message that asks for nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from leveret.core.destination import Routed, Table
+from leveret.errors import Bug
+from leveret.message import Message
+from leveret.native import i64, mypyc_attr
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class View:
+    def headers(self, m: Message) -> Table:
+        """All of them, decoded."""
+        raise NotImplementedError
+
+    def header(self, m: Message, name: str) -> object | None:
+        """One header's value, None if it is not there."""
+        raise NotImplementedError
+
+    def key_of(self, m: Message, name: str) -> bytes:
+        """A header's value as bytes that are equal exactly when the values are; empty if it is not there."""
+        raise NotImplementedError
+
+    def message_id(self, m: Message) -> bytes:
+        """Empty if it has none."""
+        raise NotImplementedError
+
+    def property(self, m: Message, name: str) -> str:
+        """message_id, correlation_id or timestamp as text, empty if it has none."""
+        raise NotImplementedError
+
+    def priority(self, m: Message) -> i64:
+        """-1 if it has none."""
+        raise NotImplementedError
+
+    def ttl_ms(self, m: Message) -> i64:
+        """How long it may wait by its own word, -1 for ever. Raises PreconditionFailed if that means nothing."""
+        raise NotImplementedError
+
+    def with_headers(self, m: Message, headers: Table, drop_expiration: bool) -> Message:
+        """The message with these headers instead of its own."""
+        raise NotImplementedError
+
+    def delivery(self, m: Message, extra: Table) -> Message:
+        """The message with a few headers more (or other values of them), as it is handed out."""
+        raise NotImplementedError
+
+
+VIEWS: Final[dict[int, View]] = {}
+
+
+def register(protocol: int, view: View) -> None:
+    VIEWS[protocol] = view
+
+
+def view_of(m: Message) -> View:
+    view = VIEWS.get(int(m.protocol))
+    if view is None:
+        raise Bug(f"nobody can read messages of protocol {int(m.protocol)}")
+    return view
+
+
+class Seen(Routed):
+    """A message as routing sees it."""
+
+    def __init__(self, m: Message, key: str, more: list[str] | None) -> None:
+        super().__init__(key, more)
+        self.message = m
+
+    def headers(self) -> Table | None:
+        return view_of(self.message).headers(self.message)
+
+    def property(self, name: str) -> str:
+        return view_of(self.message).property(self.message, name)
