@@ -14,7 +14,7 @@ import pytest
 
 from leveret.errors import Damaged, StoreError
 from leveret.store.log import FileLog
-from leveret.store.segment import SEAL, block_bytes, block_header, segment_header
+from leveret.store.segment import FORMAT_VERSION, SEAL, block_bytes, block_header, segment_header
 from tests.store.simdisk import SimDisk
 from tests.store.stores import read_all
 
@@ -173,10 +173,10 @@ def test_two_processes_that_both_write_are_found() -> None:
 def test_a_newer_format_is_refused_by_name() -> None:
     disk = filled(True)
     header = bytearray(segment_header(5, 77, 17, SEGMENT_BYTES, FileLog(disk, SEGMENT_BYTES).reader.store_id))
-    header[11] = 2
+    header[11] = FORMAT_VERSION + 1
     header[508:] = crc32(header[:508]).to_bytes(4, "big")
     disk.write(disk.create(seg(5)), 0, [bytes(header)], True)
-    with pytest.raises(StoreError, match="format version 2 is newer"):
+    with pytest.raises(StoreError, match=f"format version {FORMAT_VERSION + 1} is newer"):
         read(disk)
 
 

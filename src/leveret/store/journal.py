@@ -14,26 +14,31 @@ from typing import Final
 
 from librt.strings import BytesWriter, write_i16_be, write_i32_be, write_i64_be
 
-from leveret.journal import CleanJournal, Held, StateSink, StateSource
+from leveret.journal import CleanJournal, Held, StateSource
 from leveret.limits import BLOCK_BYTES, LOG_SEGMENTS
 from leveret.message import Message
 from leveret.native import i16, i32, i64, u8
+from leveret.store.checkpoint import Checkpoint
 from leveret.store.records import (
-    BEGIN,
     CLEAN,
     CONTENT_BYTES,
     DELIVERED,
-    END,
+    FACT,
     FIRST,
     FRAGMENT,
+    HAS_TERMS,
     HEADER_BYTES,
-    LANE,
     LAST,
     MIDDLE,
+    MOVED,
+    NOTE,
+    PERSISTENT,
     PUBLISH,
     SETTLE,
+    SOURCE_BYTES,
     STORED,
     TARGET_BYTES,
+    TERMS_BYTES,
     TOPOLOGY,
     TX,
 )
@@ -55,43 +60,6 @@ class Block:
         self.parts = parts
         self.size_bytes: i64 = size_bytes
         self.keep_from: i64 = 0  # once it is on disk, older segments than this are not needed
-
-
-class Checkpoint(StateSink):
-    """Collects a checkpoint's records."""
-
-    def __init__(self) -> None:
-        self.writer = BytesWriter()
-
-    def header(self, kind: i64, n: i64, length: i64) -> BytesWriter:
-        w = self.writer
-        w.append(kind)
-        w.append(0)
-        write_i16_be(w, i16(n))
-        write_i32_be(w, i32(length))
-        return w
-
-    def begin(self, keep_from: i64) -> None:
-        write_i64_be(self.header(BEGIN, 0, 8), keep_from)
-
-    def topology(self, op: bytes) -> None:
-        self.header(TOPOLOGY, 0, len(op)).write(op)
-
-    def lane(self, lane: i64, next_seq: i64, below: i64) -> None:
-        w = self.header(LANE, 0, 24)
-        write_i64_be(w, lane)
-        write_i64_be(w, next_seq)
-        write_i64_be(w, below)
-
-    def stored(self, lane: i64, base: i64, entry: bytes) -> None:
-        w = self.header(STORED, 0, 16 + i64(len(entry)))
-        write_i64_be(w, lane)
-        write_i64_be(w, base)
-        w.write(entry)
-
-    def end(self) -> bytes:
-        self.header(END, 0, 0)
-        return self.writer.getvalue()
 
 
 class Chain:
@@ -139,6 +107,8 @@ class LogJournal(CleanJournal):
         self.record_at: i64 = 0
         self.targets_at: i64 = 0
         self.message: Message | None = None
+        self.from_lane: i64 = -1
+        self.from_seq: i64 = 0
         self.settle_lane: i64 = -1  # the range of settles that is being extended
         self.settle_first: i64 = 0
         self.settle_last: i64 = 0
@@ -161,6 +131,10 @@ class LogJournal(CleanJournal):
     def publish(self, m: Message, lane: i64, seq: i64) -> i64:
         if self.settle_lane >= 0:
             self._end_settle()
+        if m.terms is not None:
+            self.begin(m, -1, 0)
+            self.target(lane, seq)
+            return self.end()
         data = m.data
         route = m.route
         size: i64 = len(data)
@@ -190,6 +164,8 @@ class LogJournal(CleanJournal):
         if self.settle_lane >= 0:
             self._end_settle()
         self.message = m
+        self.from_lane = from_lane
+        self.from_seq = from_seq
         self.record_at = len(self.writer)
         self._header(PUBLISH, 0, 0)
         self.targets_at = 0
@@ -209,16 +185,32 @@ class LogJournal(CleanJournal):
         data = m.data
         route = m.route
         size: i64 = len(data)
+        terms = m.terms
         n = self.targets_at
         length = n * TARGET_BYTES + CONTENT_BYTES + i64(len(route)) + size
+        flags: i64 = PERSISTENT if m.persistent else 0
+        if terms is not None:
+            flags += HAS_TERMS
+            length += TERMS_BYTES
+        if self.from_lane >= 0:
+            flags += MOVED
+            length += SOURCE_BYTES
         patch16(w, at + 2, n)
         patch16(w, at + 4, length >> 16)
         patch16(w, at + 6, length & 0xFFFF)
-        w.append(1 if m.persistent else 0)
+        w.append(flags)
         w.append(m.protocol)
         write_i16_be(w, i16(len(route)))
         write_i32_be(w, i32(size))
         write_i64_be(w, m.size_bytes)
+        if terms is not None:
+            write_i64_be(w, terms.stamp_ms)
+            write_i64_be(w, terms.ttl_ms)
+            write_i64_be(w, terms.due_ms)
+            write_i64_be(w, terms.priority)
+        if self.from_lane >= 0:
+            write_i64_be(w, self.from_lane)
+            write_i64_be(w, self.from_seq)
         w.write(route)
         if size < COPY_BYTES:
             w.write(data)
@@ -295,8 +287,22 @@ class LogJournal(CleanJournal):
         self._small(CLEAN, 0, 0)
         self.urgent = True
 
+    def note(self, lane: i64, seq: i64, note: bytes) -> i64:
+        # Never closes the block, as in `topology`.
+        w = self._small(NOTE, 0, 16 + i64(len(note)))
+        write_i64_be(w, lane)
+        write_i64_be(w, seq)
+        w.write(note)
+        return self.block
+
+    def fact(self, lane: i64, fact: bytes) -> i64:
+        w = self._small(FACT, 0, 8 + i64(len(fact)))
+        write_i64_be(w, lane)
+        w.write(fact)
+        return self.block
+
     def stored(self, lane: i64, base: i64, entry: bytes) -> None:
-        if self.chains:  # the page may have what a transaction did that is not all written yet
+        if self.chains:  # the page may know of a move or a transaction that is not all written yet
             self.held_back.append(StoredPage(lane, base, entry))
             return
         w = self._small(STORED, 0, 16 + i64(len(entry)))

@@ -28,8 +28,9 @@ def number_in(name: str, suffix: str, digits: int = 16) -> int:
     return int(name[:digits], 16)
 
 
-def identity_bytes(store_id: bytes) -> bytes:
-    return f'{{"leveret": "store", "format": {FORMAT_VERSION}, "id": "{store_id.hex()}"}}\n'.encode()
+def identity_bytes(store_id: bytes, version: int = FORMAT_VERSION) -> bytes:
+    """The format is that of the broker which began the store; each segment and page has its own."""
+    return f'{{"leveret": "store", "format": {version}, "id": "{store_id.hex()}"}}\n'.encode()
 
 
 def read_identity(disk: Disk) -> bytes:
@@ -40,9 +41,10 @@ def read_identity(disk: Disk) -> bytes:
     digits = data[-35:-3].decode("ascii", "replace")
     if len(digits) == 32 and HEX.issuperset(digits):
         store_id = bytes.fromhex(digits)
-        if data == identity_bytes(store_id):
-            return store_id
-    raise Damaged(f"not an identity that this broker wrote (format {FORMAT_VERSION})", IDENTITY, 0)
+        for version in range(1, FORMAT_VERSION + 1):
+            if data == identity_bytes(store_id, version):
+                return store_id
+    raise Damaged(f"not an identity of a format up to {FORMAT_VERSION}", IDENTITY, 0)
 
 
 class LogReader:

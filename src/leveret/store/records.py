@@ -7,8 +7,11 @@ A record, big endian:
     | type  |  0    | n u16 | length u32    | body, `length` bytes
     +-------+-------+-------+---------------+---- - - -
 
-    PUBLISH     n targets: n * (lane i64, seq i64) | flags u8: 1 persistent | protocol u8 | route length u16
-                | data length u32 | body size i64 | route | data
+    PUBLISH     n targets: n * (lane i64, seq i64) | flags u8: 1 persistent, 2 has terms, 4 moved | protocol u8
+                | route length u16 | data length u32 | body size i64
+                | has terms: stamp ms i64, ttl ms i64, due ms i64, priority i64
+                | moved: from lane i64, from seq i64 | route | data
+                What it was moved from is settled by it
     SETTLE      lane i64 | first i64 | last i64
     DELIVERED   lane i64 | below i64; n = 1: exactly so (a clean stop), else at least so
     STORED      lane i64 | base i64 | entry (core/page.py): the page is on disk
@@ -20,9 +23,14 @@ A record, big endian:
     LANE        in a checkpoint: lane i64 | next seq i64 | delivered below i64
     END         checkpoint ends
     CLEAN       a clean stop: what follows comes from a later start
+    NOTE        lane i64 | seq i64 | what else is known of a message: the last one counts, and goes with the message
+    FACT        lane i64 | what the lane's owner wants to be told after a restart, in this order
 
-To change the format: raise FORMAT_VERSION in log.py, keep a reader of the old version here for one release, and add
-a directory written by the old version to tests/store.
+A checkpoint has all notes and facts that still count; those before it are forgotten. Of versions: 1 knew neither terms
+nor moves, notes nor facts, and is read as it is.
+
+To change the format: raise FORMAT_VERSION in segment.py, keep a reader of the old version here for one release, and
+add a store of the old version to tests/store/test_versions.py.
 """
 
 from __future__ import annotations
@@ -45,10 +53,19 @@ BEGIN: Final[i64] = 8
 LANE: Final[i64] = 9
 END: Final[i64] = 10
 CLEAN: Final[i64] = 11
+NOTE: Final[i64] = 12
+FACT: Final[i64] = 13
 
 HEADER_BYTES: Final[i64] = 8
 TARGET_BYTES: Final[i64] = 16
-CONTENT_BYTES: Final[i64] = 16  # of a PUBLISH between its targets and its route
+CONTENT_BYTES: Final[i64] = 16  # of a PUBLISH behind its targets
+TERMS_BYTES: Final[i64] = 32
+SOURCE_BYTES: Final[i64] = 16
+
+# Flags of a PUBLISH.
+PERSISTENT: Final[i64] = 1
+HAS_TERMS: Final[i64] = 2
+MOVED: Final[i64] = 4
 
 FIRST: Final[i64] = 1
 MIDDLE: Final[i64] = 2
@@ -66,6 +83,8 @@ NAMES: Final = {
     9: "lane",
     10: "end",
     11: "clean",
+    12: "note",
+    13: "fact",
 }
 
 

@@ -8,11 +8,13 @@ numbers; a `Restorer` (the broker) makes queues of them.
 
 from __future__ import annotations
 
+from typing import Final
+
 from librt.strings import read_i16_be, read_i32_be, read_i64_be
 
 from leveret.errors import Damaged
 from leveret.journal import Restorer
-from leveret.message import Message
+from leveret.message import Message, Terms
 from leveret.native import i64
 from leveret.ranges import Ranges
 from leveret.store.records import (
@@ -21,18 +23,29 @@ from leveret.store.records import (
     CONTENT_BYTES,
     DELIVERED,
     END,
+    FACT,
     FIRST,
     FRAGMENT,
+    HAS_TERMS,
     HEADER_BYTES,
     LANE,
     LAST,
+    MOVED,
+    NOTE,
+    PERSISTENT,
     PUBLISH,
     SETTLE,
+    SOURCE_BYTES,
     STORED,
     TARGET_BYTES,
+    TERMS_BYTES,
     TOPOLOGY,
     TX,
     record_end,
+)
+
+COUNT_MASK: Final[i64] = (
+    0x7FFF  # of the slots that a page's entry begins with; the bit above is core's (core/page.py)
 )
 
 
@@ -45,6 +58,8 @@ class LaneState:
         self.pages: dict[int, bytes] = {}  # base: entry
         self.stored = Ranges()
         self.late: list[tuple[int, Message, int]] = []  # from chains: (seq, message, segment)
+        self.notes: dict[int, bytes] = {}  # seq: the last
+        self.facts: list[bytes] = []
 
     def forget(self) -> None:
         """All but what is settled."""
@@ -52,6 +67,8 @@ class LaneState:
         self.below = 0
         self.pages = {}
         self.stored = Ranges()
+        self.notes = {}
+        self.facts = []
 
 
 class ChainState:
@@ -119,12 +136,26 @@ class Recovery:
             self.records += 1
             if kind == PUBLISH:
                 self.clean = False
+                content = pos + HEADER_BYTES + i64(read_i16_be(payload, pos + 2)) * TARGET_BYTES
+                if content + CONTENT_BYTES > end:
+                    raise Damaged("a publish record is cut short")
+                if i64(payload[content]) & MOVED:
+                    self._moved(payload, content, end)
             elif kind == SETTLE:
                 state = self._lane(read_i64_be(payload, pos + 8))
                 state.gone.add(read_i64_be(payload, pos + 16), read_i64_be(payload, pos + 24))
             else:
                 self._scan_rare(kind, payload, pos, end, segment)
             pos = end
+
+    def _moved(self, payload: bytes, content: i64, end: i64) -> None:
+        at = content + CONTENT_BYTES
+        if i64(payload[content]) & HAS_TERMS:
+            at += TERMS_BYTES
+        if at + SOURCE_BYTES > end:
+            raise Damaged("a publish record is cut short")
+        seq = read_i64_be(payload, at + 8)
+        self._lane(read_i64_be(payload, at)).gone.add(seq, seq)
 
     def _scan_rare(self, kind: i64, payload: bytes, pos: i64, end: i64, segment: i64) -> None:
         body = pos + HEADER_BYTES
@@ -139,7 +170,7 @@ class Recovery:
             base = read_i64_be(payload, body + 8)
             entry = payload[body + 16 : end]
             state.pages[int(base)] = entry
-            state.stored.add(base, base + i64(read_i16_be(entry, 0)) - 1)
+            state.stored.add(base, base + (i64(read_i16_be(entry, 0)) & COUNT_MASK) - 1)
         elif kind == TOPOLOGY:
             self.clean = False
             self.topology.append(payload[body:end])
@@ -148,6 +179,13 @@ class Recovery:
             self._scan(payload[body:end], segment)
         elif kind == FRAGMENT:
             self._fragment(payload, pos, end, segment)
+        elif kind == NOTE:
+            self.clean = False
+            state = self._lane(read_i64_be(payload, body))
+            state.notes[int(read_i64_be(payload, body + 8))] = payload[body + 16 : end]
+        elif kind == FACT:
+            self.clean = False
+            self._lane(read_i64_be(payload, body)).facts.append(payload[body + 8 : end])
         elif kind == LANE:
             state = self._lane(read_i64_be(payload, body))
             state.next_seq = read_i64_be(payload, body + 8)
@@ -186,6 +224,9 @@ class Recovery:
             if not restorer.has_lane(lane):
                 continue
             restorer.lane(lane, state.below)
+            for fact in state.facts:
+                restorer.fact(lane, fact)
+            state.facts = []
             for base in sorted(state.pages):
                 if restorer.page(lane, base, state.pages[base], state.gone):
                     self.needed.append((lane, base))
@@ -206,6 +247,10 @@ class Recovery:
             if not restorer.has_lane(lane):
                 continue
             self._late(lane, state, 1 << 62)
+            for seq in sorted(state.notes):
+                if not state.gone.has(seq):
+                    restorer.note(lane, seq, state.notes[seq])
+            state.notes = {}
             restorer.end(lane, max(state.next_seq, state.gone.end(), state.stored.end()))
 
     def _publishes(self, payload: bytes, segment: i64, late: bool) -> None:
@@ -266,18 +311,32 @@ def late_key(item: tuple[int, Message, int]) -> int:
 
 def message_at(payload: bytes, at: i64, end: i64) -> Message:
     """The message of a PUBLISH record whose content begins at `at`."""
-    route_at = at + CONTENT_BYTES
+    flags = i64(payload[at])
+    terms_at = at + CONTENT_BYTES
+    route_at = terms_at
+    if flags & HAS_TERMS:
+        route_at += TERMS_BYTES
+    if flags & MOVED:
+        route_at += SOURCE_BYTES
     data_at = route_at + i64(read_i16_be(payload, at + 2))
     size: i64 = i64(read_i32_be(payload, at + 4))
     if data_at + size != end:
         raise Damaged("a publish record's lengths do not add up")
-    return Message(
+    m = Message(
         payload[data_at:end],
         payload[route_at:data_at],
         read_i64_be(payload, at + 8),
-        i64(payload[at]) & 1 == 1,
+        flags & PERSISTENT != 0,
         i64(payload[at + 1]),
     )
+    if flags & HAS_TERMS:
+        m.terms = Terms(
+            read_i64_be(payload, terms_at),
+            read_i64_be(payload, terms_at + 8),
+            read_i64_be(payload, terms_at + 16),
+            read_i64_be(payload, terms_at + 24),
+        )
+    return m
 
 
 def checkpoint_of(payload: bytes) -> i64:

@@ -44,8 +44,8 @@ Blocks are at multiples of 64 and not of 512 or 4,096, since the speed of a sync
 ext4/NVMe: 10-11 thousand a second each), the kernel writes whole 4,096-byte pages anyway, and small blocks leave
 three times as much room.
 
-To change the format: raise FORMAT_VERSION, keep a reader of the old version here for one release, and add a
-directory written by the old version to tests/store.
+To change the format: raise FORMAT_VERSION, keep a reader of the old version here for one release, and add a store of
+the old version to tests/store/test_versions.py.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ from leveret.errors import Damaged, StoreError
 from leveret.native import i64
 from leveret.seams import Blocks
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2  # what has changed is in records.py
 SEGMENT_MAGIC: Final = b"LEVERETL"
 BLOCK_MAGIC: Final = b"LEVBLOCK"
 SEGMENT_HEADER: Final = struct.Struct(">8sIIQQQQ16s444xI")
