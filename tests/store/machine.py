@@ -272,7 +272,7 @@ def entries(content: bytes) -> dict[int, bytes]:
         slot = int.from_bytes(content[at : at + 2], "big")
         route = int.from_bytes(content[at + 4 : at + 6], "big")
         size = int.from_bytes(content[at + 6 : at + 10], "big")
-        at += 18 + route
+        at += 18 + route + (32 if content[at + 2] & 2 else 0)
         found[slot] = content[at : at + size]
         at += size
     return found

@@ -4,7 +4,8 @@ Hot, it holds its messages; cold, a few counts (and a byte for each slot that wa
 It knows how its messages are laid out in a page file and nothing of consumers or journals.
 
 Page file content, big endian, one entry for each live slot in order:
-    | slot u16 | flags u8: 1 persistent | protocol u8 | route length u16 | data length u32 | body size u64 | route | data |
+    | slot u16 | flags u8: 1 persistent, 2 has terms | protocol u8 | route length u16 | data length u32 | body size u64
+    | has terms: stamp ms i64, ttl ms i64, due ms i64, priority i64 | route | data |
 To change it: a new version number in the page file's header (store/pages.py), and a reader for the old one here.
 """
 
@@ -24,7 +25,7 @@ from librt.strings import (
 
 from leveret.errors import Damaged
 from leveret.journal import Held
-from leveret.message import Message
+from leveret.message import Message, Terms
 from leveret.native import i16, i32, i64
 
 # States of a slot. A slot beyond the touched ones is READY.
@@ -44,6 +45,8 @@ LOADING: Final[i64] = 3  # cold, and being read
 LEAVING: Final[i64] = 4  # being written, and what is to be written is all there is
 
 ENTRY_BYTES: Final[i64] = 18
+TERMS_BYTES: Final[i64] = 32
+TIMED: Final[i64] = 0x8000  # in the count that begins a page's entry in the log: two times follow it
 LARGE_BYTES: Final[i64] = 16_384  # data at least this long is not copied into the writer
 
 
@@ -64,7 +67,9 @@ class Page(Held):
         self.messages: list[Message | None] | None = []
         self.states: BytesWriter | None = None
         self.sizes: list[int] | None = None  # of the bodies, a number for each slot, where the lane weighs
-        self.next_ms: i64 = 0  # restored: something in it has to be looked at then (0: nothing)
+        # Once encoded, or restored: not exact when some of its messages are gone since, but never too late.
+        self.next_ms: i64 = 0  # a message in it is due or expires by its own word (0: none)
+        self.first_stamp_ms: i64 = -1  # the oldest of those that have terms was published (-1: none has)
 
     def live(self) -> i64:
         return self.ready + self.out
@@ -109,6 +114,8 @@ class Page(Held):
         assert messages is not None
         survivors: i64 = 0
         mortal = bytearray()
+        self.next_ms = 0
+        self.first_stamp_ms = -1
         slot: i64 = 0
         while slot < self.count:
             m = messages[slot]
@@ -121,12 +128,19 @@ class Page(Held):
                     mortal[int(slot)] = 1
                 route = m.route
                 data = m.data
+                terms = m.terms
                 write_i16_be(w, i16(slot))
-                w.append(1 if m.persistent else 0)
+                flags: i64 = 1 if m.persistent else 0
+                if terms is not None:
+                    flags += 2
+                w.append(flags)
                 w.append(m.protocol)
                 write_i16_be(w, i16(len(route)))
                 write_i32_be(w, i32(len(data)))
                 write_i64_be(w, m.size_bytes)
+                if terms is not None:
+                    write_terms(w, terms)
+                    self._look(terms)
                 w.write(route)
                 if len(data) >= LARGE_BYTES:
                     parts.append(w.getvalue())
@@ -139,6 +153,14 @@ class Page(Held):
         self.survivors = survivors
         self.mortal = bytes(mortal)
         return parts
+
+    def _look(self, terms: Terms) -> None:
+        """It has a message with these terms."""
+        at = own_deadline_ms(terms)
+        if at != 0 and (self.next_ms == 0 or at < self.next_ms):
+            self.next_ms = at
+        if self.first_stamp_ms < 0 or terms.stamp_ms < self.first_stamp_ms:
+            self.first_stamp_ms = terms.stamp_ms
 
     def decode(self, content: bytes) -> None:
         """Take the messages back from a page file's content. Slots that are gone are passed over."""
@@ -153,7 +175,9 @@ class Page(Held):
             if pos + ENTRY_BYTES > end:
                 raise Damaged("a page's last entry is cut short", "page", int(pos))
             slot: i64 = i64(read_i16_be(content, pos))
-            route_at: i64 = pos + ENTRY_BYTES
+            flags: i64 = i64(content[pos + 2])
+            terms_at: i64 = pos + ENTRY_BYTES
+            route_at = terms_at if flags & 2 == 0 else terms_at + TERMS_BYTES
             data_at: i64 = route_at + i64(read_i16_be(content, pos + 4))
             stop: i64 = data_at + i64(read_i32_be(content, pos + 6))
             if slot < 0 or slot >= self.count or data_at < route_at or stop < data_at or stop > end:
@@ -163,9 +187,11 @@ class Page(Held):
                     content[data_at:stop],
                     content[route_at:data_at],
                     read_i64_be(content, pos + 10),
-                    i64(content[pos + 2]) & 1 == 1,
+                    flags & 1 == 1,
                     i64(content[pos + 3]),
                 )
+                if flags & 2 != 0:
+                    m.terms = read_terms(content, terms_at)
                 messages[slot] = m
                 weight += m.weight_bytes()
                 found += 1
@@ -176,12 +202,20 @@ class Page(Held):
         self.size_bytes = weight
 
     def entry(self) -> bytes:
-        """What survives of this page, for the journal: | count u16 | (first u16, last u16) of what is gone ... |
+        """What survives of this page, for the journal:
+
+            | count u16, high bit: timed | timed: next_ms i64, first_stamp_ms i64
+            | (first u16, last u16) of what is gone ... |
 
         A transient message does not survive: it is as good as gone.
         """
         w = BytesWriter()
-        write_i16_be(w, i16(self.count))
+        if self.first_stamp_ms < 0:
+            write_i16_be(w, i16(self.count))
+        else:
+            write_i16_be(w, i16(self.count - TIMED))
+            write_i64_be(w, self.next_ms)
+            write_i64_be(w, self.first_stamp_ms)
         states = self.states
         touched: i64 = 0 if states is None else len(states)
         mortal = self.mortal
@@ -205,17 +239,53 @@ class Page(Held):
         return w.getvalue()
 
 
+def own_deadline_ms(terms: Terms) -> i64:
+    """When a message has to be looked at by its own word, being due or expired then. 0: never."""
+    at: i64 = terms.due_ms
+    if terms.ttl_ms >= 0:
+        expires = max(terms.stamp_ms + terms.ttl_ms, 1)
+        if at == 0 or expires < at:
+            at = expires
+    return at
+
+
+def write_terms(w: BytesWriter, terms: Terms) -> None:
+    write_i64_be(w, terms.stamp_ms)
+    write_i64_be(w, terms.ttl_ms)
+    write_i64_be(w, terms.due_ms)
+    write_i64_be(w, terms.priority)
+
+
+def read_terms(content: bytes, at: i64) -> Terms:
+    return Terms(
+        read_i64_be(content, at),
+        read_i64_be(content, at + 8),
+        read_i64_be(content, at + 16),
+        read_i64_be(content, at + 24),
+    )
+
+
 def page_of_entry(base: i64, entry: bytes) -> Page:
     """The cold page that `entry` described when it was journaled."""
+    n: i64 = len(entry)
+    head: i64 = 2
     page = Page(base)
-    page.count = i64(read_i16_be(entry, 0))
+    if n >= 2:
+        page.count = i64(read_i16_be(entry, 0))
+    if page.count < 0:
+        page.count += TIMED
+        head = 18
+    if n < head:
+        raise Damaged("a stored page's entry is cut short")
+    if head > 2:
+        page.next_ms = read_i64_be(entry, 2)
+        page.first_stamp_ms = read_i64_be(entry, 10)
     page.ready = page.count
     page.messages = None
     page.place = COLD
     page.closed = True
     page.stored = True
-    pos: i64 = 2
-    n: i64 = len(entry)
+    pos = head
     while pos + 4 <= n:
         first: i64 = i64(read_i16_be(entry, pos))
         last: i64 = i64(read_i16_be(entry, pos + 2))

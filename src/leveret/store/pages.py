@@ -10,7 +10,8 @@
 
 The header crc covers the 44 bytes before it, and the file ends with the content: every flipped bit and every cut is
 found. A file counts only when the log says so; one that the log does not know is a put or a delete that a crash came
-between, and is deleted by whoever read the log. To change the format: as in segment.py.
+between, and is deleted by whoever read the log. Version 1 has contents without terms (core/page.py), and is read as it
+is. To change the format: as in segment.py.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from leveret.seams import Pages
 from leveret.store.disk import Disk
 from leveret.store.reader import number_in
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 DIRECTORY: Final = "pages"
 INCOMING: Final = "pages/incoming"
 MAGIC: Final = b"LEVERETP"
