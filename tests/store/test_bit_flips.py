@@ -61,8 +61,8 @@ def lived(clean: bool) -> tuple[SimDisk, Waiting]:
 
 def what_waits(machine: Machine) -> Waiting:
     found: Waiting = {}
-    for queue in machine.broker.lanes.values():
-        found[queue.name] = contents(machine, queue.lane)
+    for name in list(machine.vhost.topology.queues):
+        found[name] = contents(machine, machine.vhost.queue(name, None).lane)
     return found
 
 
@@ -70,7 +70,9 @@ def opened(disk: SimDisk) -> Waiting:
     """What a broker that starts finds, on a copy of the disk."""
     machine = Machine(disk.copied(), SIZES)
     found = what_waits(machine)
-    assert all(len(machine.vhost.topology.bindings_to(q)) == 1 for q in machine.broker.lanes.values())
+    assert all(
+        len(machine.vhost.topology.bindings_to(q)) == 1 for q in machine.vhost.topology.queues.values()
+    )
     return found
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from leveret.core.broker import Broker
+from leveret.core.holder import Holder
 from leveret.core.lane import Lane
 from leveret.core.page import GONE, Page, page_of_entry
 from leveret.core.vhost import vhost_prefix
-from leveret.errors import Damaged
 from leveret.journal import LANE_INDEX_SHIFT, OWNER_MASK, Restorer, StateSink, StateSource
 from leveret.message import Message
 from leveret.native import i64
@@ -26,15 +26,22 @@ class BrokerSource(StateSource):
             prefix = vhost_prefix(vhost.name)
             for op in vhost.topology.snapshot():
                 out.topology(prefix + op)
-        for lane in broker.lanes.values():
-            if not lane.durable or lane.next_seq == 0:
+        for holder in broker.holders.values():
+            if not holder.keeps():
                 continue
-            out.lane(lane.lid, lane.next_seq, lane.mark)
-            pages = lane.pages
-            if pages is not None:
-                for page in pages:
-                    if page.stored and page.survivors > 0:
-                        out.stored(lane.lid, page.base, page.entry())
+            for lane in holder.all_lanes():
+                if lane.next_seq > 0:
+                    self._lane(lane, out)
+                    holder.notes(lane, out)
+            holder.facts(out)
+
+    def _lane(self, lane: Lane, out: StateSink) -> None:
+        out.lane(lane.lid, lane.next_seq, lane.mark)
+        pages = lane.pages
+        if pages is not None:
+            for page in pages:
+                if page.stored and page.survivors > 0:
+                    out.stored(lane.lid, page.base, page.entry())
 
 
 class BrokerRestorer(Restorer):
@@ -50,10 +57,13 @@ class BrokerRestorer(Restorer):
     def has_lane(self, lane: i64) -> bool:
         return int(lane & OWNER_MASK) in self.broker.holders
 
+    def _holder(self, lane: i64) -> Holder:
+        return self.broker.holders[int(lane & OWNER_MASK)]
+
     def _lane(self, lane: i64) -> Lane:
         known = self.broker.lanes.get(int(lane))
         if known is None:
-            known = self.broker.holders[int(lane & OWNER_MASK)].lane_at(lane >> LANE_INDEX_SHIFT)
+            known = self._holder(lane).lane_at(lane >> LANE_INDEX_SHIFT)
         return known
 
     def lane(self, lane: i64, delivered_below: i64) -> None:
@@ -64,8 +74,6 @@ class BrokerRestorer(Restorer):
         restored.mark_durable = delivered_below
 
     def page(self, lane: i64, base: i64, entry: bytes, gone: Ranges) -> bool:
-        if len(entry) < 2:
-            raise Damaged("a stored page's entry is cut short")
         page = page_of_entry(base, entry)
         if gone.overlaps(base, base + page.count - 1):
             self._settle(page, gone)
@@ -87,6 +95,16 @@ class BrokerRestorer(Restorer):
     def message(self, lane: i64, seq: i64, m: Message, segment: i64) -> None:
         self._lane(lane).restore(seq, m, segment)
         self.messages += 1
+
+    def note(self, lane: i64, seq: i64, note: bytes) -> None:
+        restored = self._lane(lane)
+        if (
+            restored.find(seq) is not None
+        ):  # a page's entry, and a chain that was cut off, the store does not know
+            self._holder(lane).restored_note(restored, seq, note)
+
+    def fact(self, lane: i64, fact: bytes) -> None:
+        self._holder(lane).restored_fact(fact)
 
     def end(self, lane: i64, next_seq: i64) -> None:
         self._lane(lane).restored(next_seq)
