@@ -16,6 +16,7 @@ from leveret.core.restore import BrokerRestorer, BrokerSource
 from leveret.core.session import Session
 from leveret.core.vhost import Route
 from leveret.message import AMQP091, Message, Terms
+from leveret.protocol.amqp091 import view  # noqa: F401  registers itself
 from leveret.store.journal import Block
 from leveret.store.memory import MemoryLog, MemoryPages
 from leveret.store.opening import finish, new_journal, read_log, replay

@@ -35,6 +35,7 @@ PAGE_SLOTS: Final = 4_096
 PAGE_BYTES: Final = 4_194_304
 PAGES_IN_MEMORY_BYTES: Final = 67_108_864
 READ_AHEAD_PAGES: Final = 4
+GROUP_WINDOW: Final = 65_536  # messages of a queue with groups that are looked at ahead
 ROUTES_CACHED: Final = 16_384
 
 # the log

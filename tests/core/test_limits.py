@@ -127,6 +127,7 @@ def test_priorities() -> None:
     assert queue.ready_count() == 6
     assert waiting(rig, "q") == order
     assert queue.purge() == 6
+    rig.settle_down()
     assert rig.crash().vhost.queue("q", None).ready_count() == 0
 
 

@@ -110,6 +110,14 @@ def locator(value: object, arguments: Table) -> str:
     return _one_of(value, LOCATORS, "invalid_queue_locator_arg")
 
 
+def group_header(value: object, arguments: Table) -> str:
+    if value is True or (isinstance(value, str) and value):
+        if _number(arguments.get("x-max-priority")) > 0:
+            return '"message groups and priorities exclude each other"'
+        return ""
+    return '"expected the name of a header, or true for x-group-id"'
+
+
 def _one_of(value: object, allowed: frozenset[str], wrong: str) -> str:
     if not isinstance(value, str):
         return _unacceptable(value)
@@ -167,7 +175,7 @@ ARGUMENTS: Final = [
     Argument("x-max-priority", priorities, "classic", HONOURED, "number of priorities"),
     Argument("x-overflow", overflow, "classic quorum", HONOURED, "what a full queue does"),
     Argument("x-queue-version", version_two, "classic", NO_EFFECT, "file format of RabbitMQ"),
-    Argument("x-single-active-consumer", boolean, "classic quorum", NOT_YET, "one consumer gets all", False),
+    Argument("x-single-active-consumer", boolean, "classic quorum", HONOURED, "one consumer gets all"),
     Argument("x-consumer-timeout", not_negative, "quorum", NOT_YET, "ms in which to acknowledge"),
     Argument("x-consumer-disconnected-timeout", not_negative, "quorum", NO_EFFECT, "for a node that is away"),
     Argument("x-quorum-initial-group-size", positive, "quorum", NO_EFFECT, "number of replicas"),
@@ -182,12 +190,20 @@ ARGUMENTS: Final = [
     Argument("x-delayed-retry-type", any_value, "quorum", NOT_YET, "delay of what is returned"),
     Argument("x-delayed-retry-min", any_value, "quorum", NOT_YET, "delay of what is returned, ms"),
     Argument("x-delayed-retry-max", any_value, "quorum", NOT_YET, "delay of what is returned, ms"),
+    # Leveret's own
+    Argument(
+        "x-group-header",
+        group_header,
+        "classic quorum",
+        HONOURED,
+        "messages with one value of this header go to one consumer at a time, in order; true: x-group-id",
+    ),
 ]
 
 
 # Of consumers (rabbit_amqqueue:consume_args, and the consumer_arguments of each type).
 CONSUMER_ARGUMENTS: Final = [
-    Argument("x-priority", integer, "classic quorum stream", NOT_YET, "who is served first", 0),
+    Argument("x-priority", integer, "classic quorum stream", HONOURED, "who is served first: the highest"),
     Argument("x-consumer-timeout", not_negative, "quorum", NOT_YET, "ms in which to acknowledge"),
     Argument("x-stream-offset", any_value, "stream", NOT_YET, "of streams"),
     Argument("x-stream-filter", any_value, "stream", NOT_YET, "of streams"),

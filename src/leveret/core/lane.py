@@ -123,7 +123,10 @@ class Lane(PagedLane):
             seq = base + slot
             if seq < below:
                 redelivered = True
-            c.deliver(m, self, seq, redelivered)
+            if redelivered and watcher is not None:
+                c.deliver(watcher.dressed(self, seq, m), self, seq, True)
+            else:
+                c.deliver(m, self, seq, redelivered)
             if weighs:
                 self.ready_bytes -= m.size_bytes
             if no_ack:
@@ -376,6 +379,24 @@ class Lane(PagedLane):
             self.pager.get(LoadTask(self, page))
         return None
 
+    def next_ready(self, seq: i64) -> i64:
+        """The first number from `seq` on that is ready, -1 if there is none. It need not be in memory."""
+        pages = self.pages
+        if pages is None:
+            return -1
+        i = self._index(seq)
+        n: i64 = len(pages)
+        while i < n:
+            page = pages[i]
+            if page.ready > 0 and page.base + page.count > seq:
+                slot = max(seq - page.base, 0)
+                while slot < page.count:
+                    if page.state(slot) < OUT:
+                        return page.base + slot
+                    slot += 1
+            i += 1
+        return -1
+
     def front_ready(self) -> i64:
         """The number of the first message that is ready, -1 if none is. It need not be in memory."""
         if self.ready == 0:
@@ -407,6 +428,8 @@ class Lane(PagedLane):
         self.asleep += 1
         if self.weighs:
             self.ready_bytes -= page.weight_of(slot)
+        if self.watcher is not None:
+            self.watcher.slept(self, seq)
         return True
 
     def doze(self, seq: i64) -> None:
@@ -417,6 +440,8 @@ class Lane(PagedLane):
             raise Bug("a message that is not out is put to sleep")
         page.touch(slot + 1)[slot] = 4
         self.asleep += 1
+        if self.watcher is not None:
+            self.watcher.slept(self, seq)
 
     def awaken(self, seq: i64) -> bool:
         """A message that slept is ready, in its old place and flagged. False if it does not sleep."""
@@ -487,6 +512,8 @@ class Lane(PagedLane):
             self.ready_bytes -= page.weight_of(slot)
         if seq >= self.handed_out:
             self.handed_out = seq + 1
+        if self.watcher is not None:
+            m = self.watcher.dressed(self, seq, m)
         c.deliver(m, self, seq, again)
         if c.no_ack:
             self.settle(seq, seq)

@@ -47,8 +47,42 @@ class Watcher:
     def came_back(self, lane: PagedLane, seq: i64) -> None:
         """A message that was out is ready again."""
 
+    def slept(self, lane: PagedLane, seq: i64) -> None:
+        """A message that was out, or ready, sleeps."""
+
+    def dressed(self, lane: PagedLane, seq: i64, m: Message) -> Message:
+        """How a message is to be handed out: asked if it was before, or is taken out of turn."""
+        return m
+
     def loaded(self, lane: PagedLane, page: Page) -> None:
         """A page came back into memory."""
+
+
+class Both(Watcher):
+    """Two that have to know."""
+
+    def __init__(self, one: Watcher, other: Watcher) -> None:
+        self.one = one
+        self.other = other
+
+    def left(self, lane: PagedLane, seq: i64, m: Message | None) -> None:
+        self.one.left(lane, seq, m)
+        self.other.left(lane, seq, m)
+
+    def came_back(self, lane: PagedLane, seq: i64) -> None:
+        self.one.came_back(lane, seq)
+        self.other.came_back(lane, seq)
+
+    def slept(self, lane: PagedLane, seq: i64) -> None:
+        self.one.slept(lane, seq)
+        self.other.slept(lane, seq)
+
+    def dressed(self, lane: PagedLane, seq: i64, m: Message) -> Message:
+        return self.other.dressed(lane, seq, self.one.dressed(lane, seq, m))
+
+    def loaded(self, lane: PagedLane, page: Page) -> None:
+        self.one.loaded(lane, page)
+        self.other.loaded(lane, page)
 
 
 class LaneTask(PageTask):
@@ -125,6 +159,11 @@ class PagedLane:
         self.handed_out: i64 = 0  # one more than the greatest number handed out
         self.block: i64 = -1  # the open block when the last durable message came, and
         self.block_first: i64 = 0  # the first message of this lane in that block
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell `watcher` too what becomes of messages."""
+        before = self.watcher
+        self.watcher = watcher if before is None else Both(before, watcher)
 
     # ---- opening, finding, dropping
 

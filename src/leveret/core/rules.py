@@ -42,17 +42,25 @@ class Rules:
             self.delivery_limit = QUORUM_DELIVERY_LIMIT
         self.counts = queue_type == QUORUM  # deliveries have x-delivery-count
         self.consumer_timeout_ms: i64 = _number(arguments, "x-consumer-timeout")
+        self.group_header = group_header(arguments.get("x-group-header"))
         self.limits = self.max_length >= 0 or self.max_bytes >= 0
         self.stamps = self.ttl_ms >= 0  # its messages need to know when they came
         # Whether a message needs more than to be appended to the ordinary lane, and more than to be taken from it.
         self.plain_in = not self.limits and not self.stamps and self.priorities == 0
-        self.plain_out = self.priorities == 0
+        self.plain_out = self.priorities == 0 and self.group_header == ""
 
 
 def rules_of(arguments: Table, queue_type: str) -> Rules | None:
     if queue_type != QUORUM and not arguments:
         return None
     return Rules(arguments, queue_type)
+
+
+def group_header(value: object) -> str:
+    """The header that has a message's group; empty: the queue has no groups."""
+    if value is True:
+        return "x-group-id"
+    return value if isinstance(value, str) else ""
 
 
 def _number(arguments: Table, name: str) -> i64:

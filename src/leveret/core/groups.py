@@ -1,0 +1,326 @@
+"""Message groups: messages of one key go to one consumer at a time and in order, keys are spread over consumers.
+
+The queue stays one lane. Of what waits in it, a window from its front is indexed by key; whoever has credit gets the
+next message of a key of its own, else of one that nobody has. A key belongs to a consumer while that has unsettled
+messages of it. One whose message failed and sleeps until its next try waits for it; other keys go on. Memory is
+bounded by the window: a key nothing of which is in it costs nothing, and what waits behind a full window waits.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import deque
+from typing import TYPE_CHECKING, Final, final
+
+from leveret.core.consumer import Consumer
+from leveret.core.destination import Table
+from leveret.core.page import Page
+from leveret.core.paging import PagedLane, Watcher
+from leveret.core.view import view_of
+from leveret.limits import GROUP_WINDOW
+from leveret.message import Message
+from leveret.native import i64
+
+if TYPE_CHECKING:
+    from leveret.core.queue import Queue
+
+WINDOW: Final[i64] = GROUP_WINDOW
+SCAN: Final[i64] = 8_192  # messages looked at in one turn, at most
+NOWHERE: Final[i64] = 0
+FREE: Final[i64] = 1
+OWNED: Final[i64] = 2
+FIRST: Final[Table] = {"x-group-first": True}
+LAST: Final[Table] = {"x-group-last": True}
+ONLY: Final[Table] = {"x-group-first": True, "x-group-last": True}
+
+
+@final
+class Key:
+    """What is known of one key while something of it is in the window. name: empty for a message without a key, which
+    is a group of its own."""
+
+    def __init__(self, name: bytes) -> None:
+        self.name = name
+        self.waiting: list[int] = []  # numbers in order from `head` on; some may be gone meanwhile
+        self.head: i64 = 0
+        self.live: i64 = 0  # of those, how many still wait
+        self.out: i64 = 0
+        self.asleep: i64 = 0  # failed, and not due again
+        self.owner: Consumer | None = None
+        self.place: i64 = NOWHERE  # in which list it can be found
+        self.leaving = False  # nothing more for its owner: it is to go to another
+
+    def add(self, seq: i64) -> None:
+        waiting = self.waiting
+        n: i64 = len(waiting)
+        if n == self.head or i64(waiting[n - 1]) < seq:
+            waiting.append(seq)
+        elif self.head > 0 and seq < i64(waiting[self.head]):
+            self.head -= 1
+            waiting[self.head] = seq
+        else:
+            insort(waiting, seq, self.head)
+        self.live += 1
+
+    def take(self) -> i64:
+        """The first number, out of the list."""
+        seq: i64 = self.waiting[self.head]
+        self.head += 1
+        if self.head >= 64 and self.head * 2 >= i64(len(self.waiting)):
+            del self.waiting[: self.head]
+            self.head = 0
+        return seq
+
+
+@final
+class Groups(Watcher):
+    def __init__(self, queue: Queue, header: str) -> None:
+        self.queue = queue
+        self.header = header
+        self.keys: dict[bytes, Key] = {}
+        self.waiting: dict[int, Key] = {}  # by number
+        self.out: dict[int, Key] = {}
+        self.asleep: dict[int, Key] = {}
+        self.free: deque[Key] = deque()  # something waits, and nobody has it
+        self.owned: dict[Consumer, deque[Key]] = {}
+        self.scanned: i64 = 0  # lower numbers are indexed
+        self.next_turn: i64 = 0  # index of the consumer whose turn it is
+        self.stuck = False  # something is on its way from disk, or to it
+        self.telling: Table | None = None  # headers of the delivery that is being made
+
+    # ---- handing out
+
+    def pump(self, consumers: list[Consumer], left: i64) -> None:
+        """Hand out to consumers in turn, so many messages at most."""
+        self._scan()
+        at = self.next_turn
+        n: i64 = len(consumers)
+        idle: i64 = 0
+        while idle < n:
+            if left <= 0:
+                self.queue.wake()
+                break
+            if at >= n:
+                at = 0
+            c = consumers[at]
+            at += 1
+            key: Key | None = None
+            if c.credit() > 0:
+                key = self._pick(c)
+            if key is None:
+                idle += 1
+                continue
+            if not self._give(c, key):
+                break
+            idle = 0
+            left -= 1
+            if i64(len(self.waiting)) < WINDOW // 2:
+                self._scan()
+        self.next_turn = at
+
+    def serve(self, c: Consumer) -> bool:
+        """Give one message to somebody who asked for one. False if none can be had, or `stuck`."""
+        self.stuck = False
+        self._scan()
+        key = self._pick(c)
+        return key is not None and self._give(c, key)
+
+    def _may_have(self, key: Key, c: Consumer | None, place: i64) -> bool:
+        return key.place == place and key.owner is c and key.live > 0 and key.asleep == 0 and not key.leaving
+
+    def _pick(self, c: Consumer) -> Key | None:
+        own = self.owned.get(c)
+        while own is not None and own:
+            key = own.popleft()
+            if self._may_have(key, c, OWNED):
+                key.place = NOWHERE
+                return key
+        free = self.free
+        while free:
+            key = free.popleft()
+            if self._may_have(key, None, FREE):
+                key.place = NOWHERE
+                return key
+        return None
+
+    def _give(self, c: Consumer, key: Key) -> bool:
+        lane = self.queue.lane
+        seq = key.take()
+        while int(seq) not in self.waiting:  # gone meanwhile
+            seq = key.take()
+        number = int(seq)
+        first = key.owner is None
+        del self.waiting[number]
+        self.out[number] = key
+        key.live -= 1
+        key.out += 1
+        key.owner = c
+        if first:
+            self.telling = ONLY if key.live == 0 else FIRST
+        else:
+            self.telling = LAST if key.live == 0 else None
+        if key.name == b"":
+            self.telling = None
+        done = lane.hand_out(c, seq)
+        self.telling = None
+        if not done:
+            del self.out[number]
+            self.waiting[number] = key
+            key.out -= 1
+            key.add(seq)
+            if first:
+                key.owner = None
+            self.stuck = True
+        self._list(key)
+        return done
+
+    def _list(self, key: Key) -> None:
+        """Put a key where it is looked for, if something of it may be handed out."""
+        if key.live == 0 or key.asleep > 0 or key.leaving:
+            return
+        owner = key.owner
+        if owner is None:
+            if key.place != FREE:
+                key.place = FREE
+                self.free.append(key)
+        elif key.place != OWNED:
+            key.place = OWNED
+            own = self.owned.get(owner)
+            if own is None:
+                own = deque()
+                self.owned[owner] = own
+            own.append(key)
+
+    # ---- indexing
+
+    def _scan(self) -> None:
+        """Index what is behind, as far as the window goes and messages are in memory."""
+        lane = self.queue.lane
+        left = SCAN
+        while i64(len(self.waiting)) + i64(len(self.out)) + i64(len(self.asleep)) < WINDOW:
+            if self.scanned >= lane.next_seq:
+                return
+            if left == 0:
+                self.queue.wake()
+                return
+            seq = lane.next_ready(self.scanned)
+            if seq < 0:
+                self.scanned = lane.next_seq
+                return
+            self.scanned = seq
+            if int(seq) not in self.waiting:
+                m = lane.fetch(seq)
+                if m is None:
+                    self.stuck = True
+                    return
+                self._index(seq, view_of(m).key_of(m, self.header))
+            self.scanned = seq + 1
+            left -= 1
+
+    def _index(self, seq: i64, name: bytes) -> None:
+        key: Key | None = None
+        if name != b"":
+            key = self.keys.get(name)
+        if key is None:
+            key = Key(name)
+            if name != b"":
+                self.keys[name] = key
+        key.add(seq)
+        self.waiting[int(seq)] = key
+        self._list(key)
+
+    # ---- consumers come and go
+
+    def consumer_came(self, n: i64) -> None:
+        """One more, of now n: who has more keys than its share gives some up, once their messages are settled."""
+        owners: dict[Consumer, i64] = {}
+        kept: dict[Consumer, i64] = {}
+        total: i64 = 0
+        for key in self.keys.values():
+            owner = key.owner
+            if owner is not None:
+                owners[owner] = owners.get(owner, 0) + 1
+                total += 1
+        share = (total + n - 1) // n
+        for key in self.keys.values():
+            owner = key.owner
+            if owner is not None and owners[owner] > share:
+                so_far = kept.get(owner, 0)
+                if so_far >= share:
+                    key.leaving = True
+                else:
+                    kept[owner] = so_far + 1
+
+    def consumer_went(self, c: Consumer) -> None:
+        """Its keys are free once its unsettled messages are back in place or settled."""
+        self.owned.pop(c, None)
+
+    # ---- what becomes of messages
+
+    def _less_out(self, key: Key) -> None:
+        key.out -= 1
+        if key.out == 0:
+            key.owner = None
+            key.leaving = False
+        self._settled(key)
+
+    def _settled(self, key: Key) -> None:
+        if key.live == 0 and key.out == 0 and key.asleep == 0:
+            if key.name != b"":
+                self.keys.pop(key.name, None)
+        else:
+            self._list(key)
+        self.queue.wake()
+
+    def left(self, lane: PagedLane, seq: i64, m: Message | None) -> None:
+        number = int(seq)
+        key = self.out.pop(number, None)
+        if key is not None:
+            self._less_out(key)
+            return
+        key = self.waiting.pop(number, None)
+        if key is not None:
+            key.live -= 1
+            self._settled(key)
+            return
+        key = self.asleep.pop(number, None)
+        if key is not None:
+            key.asleep -= 1
+            self._settled(key)
+
+    def came_back(self, lane: PagedLane, seq: i64) -> None:
+        number = int(seq)
+        key = self.out.pop(number, None)
+        if key is not None:
+            self.waiting[number] = key
+            key.add(seq)
+            self._less_out(key)
+            return
+        key = self.asleep.pop(number, None)
+        if key is not None:
+            self.waiting[number] = key
+            key.add(seq)
+            key.asleep -= 1
+            self._settled(key)
+        elif seq < self.scanned and number not in self.waiting:
+            self.scanned = seq  # it slept since before a restart
+
+    def slept(self, lane: PagedLane, seq: i64) -> None:
+        number = int(seq)
+        key = self.out.pop(number, None)
+        if key is not None:
+            self.asleep[number] = key
+            key.asleep += 1
+            self._less_out(key)
+            return
+        key = self.waiting.pop(number, None)
+        if key is not None:  # seized where it waited: to be moved away, so that nothing has to wait for it
+            key.live -= 1
+            self._settled(key)
+
+    def dressed(self, lane: PagedLane, seq: i64, m: Message) -> Message:
+        telling = self.telling
+        return m if telling is None else view_of(m).delivery(m, telling)
+
+    def loaded(self, lane: PagedLane, page: Page) -> None:
+        pass
