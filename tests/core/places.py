@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from leveret.core.destination import QueueBase, QueueFactory
+from leveret.core.destination import Destination, QueueBase, QueueFactory, Routed, Table
+from leveret.core.exchange import Exchange
 from leveret.core.topology import Ids, Topology
 from leveret.seams import TopologyJournal
 
@@ -34,8 +35,11 @@ class FakeQueue(QueueBase):
 
 
 class FakeFactory(QueueFactory):
+    """keeping: the exchanges that keep something, by name, with their numbers."""
+
     def __init__(self) -> None:
         self.gone: list[str] = []
+        self.keeping: dict[str, int] = {}
 
     def make_queue(
         self, name: str, vhost: str, qid: int, durable: bool, exclusive: bool, auto_delete: bool
@@ -44,6 +48,35 @@ class FakeFactory(QueueFactory):
 
     def queue_gone(self, queue: QueueBase) -> None:
         self.gone.append(queue.name)
+
+    def exchange_made(self, exchange: Destination) -> None:
+        assert isinstance(exchange, Exchange)
+        self.keeping[exchange.name] = int(exchange.qid)
+
+    def exchange_gone(self, exchange: Destination) -> None:
+        del self.keeping[exchange.name]
+
+
+class Letter(Routed):
+    """A message as it is told to be."""
+
+    def __init__(
+        self,
+        key: str,
+        headers: Table | None = None,
+        *,
+        more: list[str] | None = None,
+        properties: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(key, more)
+        self.table = headers
+        self.properties = properties or {}
+
+    def headers(self) -> Table | None:
+        return self.table
+
+    def property(self, name: str) -> str:
+        return self.properties.get(name, "")
 
 
 class ListJournal(TopologyJournal):
@@ -102,9 +135,18 @@ class Place:
     def unbind(self, queue: str, exchange: str, key: str = "", **arguments: object) -> None:
         self.topology.unbind_queue(queue, exchange, key, dashed(arguments), "me")
 
-    def route(self, exchange: str, key: str = "", headers: dict[str, object] | None = None) -> list[str]:
+    def route(
+        self,
+        exchange: str,
+        key: str = "",
+        headers: Table | None = None,
+        *,
+        more: list[str] | None = None,
+        properties: dict[str, str] | None = None,
+    ) -> list[str]:
         """Names, sorted: a repeated one would show."""
-        return sorted(d.name for d in self.topology.route(exchange, key, headers))
+        letter = Letter(key, headers, more=more, properties=properties)
+        return sorted(d.name for d in self.topology.route(exchange, letter))
 
     def own_exchanges(self) -> set[str]:
         return {name for name in self.topology.exchanges if name and not name.startswith("amq.")}

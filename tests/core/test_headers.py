@@ -12,6 +12,7 @@ from leveret.core.destination import Binding, Destination, Matched, Table
 from leveret.core.headers import HeadersMatcher
 from leveret.errors import PreconditionFailed
 from leveret.wire.field import Timestamp
+from tests.core.places import Letter
 
 SOURCE = Destination("h", False, True)
 
@@ -72,7 +73,7 @@ def bound(*arguments: Table) -> tuple[HeadersMatcher, list[Binding]]:
 
 def matches(matcher: HeadersMatcher, headers: Table | None) -> set[int]:
     out: Matched = {}
-    matcher.match("key", headers, out)
+    matcher.match(Letter("key", headers), out)
     return {int(d.name) for d in out}
 
 

@@ -137,13 +137,13 @@ def test_alternate_is_not_the_default_exchange(place: Place) -> None:
     assert place.route("main", "a") == []
 
 
-def test_who_needs_headers(place: Place) -> None:
+def test_who_needs_the_message(place: Place) -> None:
     place.exchange("plain", "fanout")
     place.exchange("first", "fanout")
     place.exchange("spared", arguments={"alternate-exchange": "amq.headers"})
     link(place, "first", "plain")
     link(place, "first", "amq.headers")
-    needs = place.topology.route_needs_headers
+    needs = place.topology.route_needs_message
     assert [needs(x) for x in ("amq.headers", "first", "spared")] == [False, False, False]
     place.bind("a", "amq.headers", "", format="pdf")
     assert [needs(x) for x in ("amq.headers", "first", "spared")] == [True, True, True]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leveret.core.destination import NO_ARGUMENTS, Binding, Destination, Matched
+from leveret.core.destination import NO_ARGUMENTS, Binding, Destination, Matched, Routed
 from leveret.core.topic import TopicMatcher
 from leveret.errors import PreconditionFailed
 
@@ -64,7 +64,7 @@ MATCHES = [
 
 def matches(matcher: TopicMatcher, key: str) -> set[str]:
     out: Matched = {}
-    matcher.match(key, None, out)
+    matcher.match(Routed(key, None), out)
     return {d.name for d in out}
 
 

@@ -29,6 +29,23 @@ class Destination:
         return "queue" if self.is_queue else "exchange"
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Routed:
+    """What routing may look at of a message. key: its routing key; more: further ones, for an exchange that goes by
+    keys (RabbitMQ's sender-selected distribution). The rest is found out when it is asked for."""
+
+    def __init__(self, key: str, more: list[str] | None) -> None:
+        self.key = key
+        self.more = more
+
+    def headers(self) -> Table | None:
+        return None
+
+    def property(self, name: str) -> str:
+        """message_id, correlation_id or timestamp; empty without."""
+        return ""
+
+
 # What a match gathers, in the order in which it was found: a dict, so that each is in it once. The numbers say
 # nothing.
 Matched = dict[Destination, int]
@@ -56,7 +73,7 @@ class Matcher:
     """An exchange type: which bindings take a message. Keeps an index of its own over the bindings it is told of."""
 
     def __init__(self) -> None:
-        self.reads_headers = False  # needs more of a message than its routing key
+        self.reads_message = False  # the same routing key may lead elsewhere the next time
 
     def check(self, key: str, arguments: Table) -> None:
         """Raises PreconditionFailed when a binding cannot be like this."""
@@ -67,7 +84,7 @@ class Matcher:
     def remove(self, binding: Binding) -> None:
         raise NotImplementedError
 
-    def match(self, key: str, headers: Table | None, out: Matched) -> None:
+    def match(self, routed: Routed, out: Matched) -> None:
         """Put the destinations of matching bindings into `out`."""
         raise NotImplementedError
 
@@ -111,15 +128,25 @@ class QueueBase(Destination):
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class QueueFactory:
-    """Makes the queues of a virtual host, so that the topology need not know what they are."""
+    """Makes the queues of a virtual host, so that the topology need not know what they are. Is told of exchanges that
+    have a number, since they keep something."""
 
     def make_queue(
         self, name: str, vhost: str, qid: int, durable: bool, exclusive: bool, auto_delete: bool
     ) -> QueueBase:
         raise NotImplementedError
 
+    def queue_made(self, queue: QueueBase) -> None:
+        """Its arguments and its type are known now."""
+
     def queue_gone(self, queue: QueueBase) -> None:
         """A queue was deleted, also by a change that recovery replays. It was dropped already."""
+
+    def exchange_made(self, exchange: Destination) -> None:
+        """An exchange with a number is there, also by a change that recovery replays."""
+
+    def exchange_gone(self, exchange: Destination) -> None:
+        """It was deleted, also by a change that recovery replays."""
 
 
 def more(counts: dict[Destination, int], destination: Destination) -> None:

@@ -1,12 +1,13 @@
 """An exchange: its bindings, and the one type-specific thing, its matcher.
 
 Knows which of its bindings go where, each only once; neither the graph of exchanges nor whether something may be
-bound (topology.py).
+bound (topology.py). The types are those of RabbitMQ and of its plugins for spreading messages and for delaying them;
+one that delays matches as the type that its argument names.
 """
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 from leveret.core.destination import (
     NO_ARGUMENTS,
@@ -14,13 +15,23 @@ from leveret.core.destination import (
     Destination,
     Matched,
     Matcher,
+    Routed,
     Table,
     fewer,
     more,
 )
+from leveret.core.hashing import ConsistentMatcher, ModulusMatcher, RandomMatcher, check_hash_arguments
 from leveret.core.headers import HeadersMatcher
 from leveret.core.topic import TopicMatcher
 from leveret.core.values import freeze_arguments
+from leveret.errors import PreconditionFailed
+from leveret.native import i64
+
+CONSISTENT_HASH: Final = "x-consistent-hash"
+DELAYED: Final = "x-delayed-message"
+DELAYED_TYPE: Final = "x-delayed-type"
+PLAIN_KINDS: Final = ("direct", "fanout", "topic", "headers", CONSISTENT_HASH, "x-modulus-hash", "x-random")
+KINDS: Final = frozenset((*PLAIN_KINDS, DELAYED))
 
 
 @final
@@ -45,10 +56,15 @@ class DirectMatcher(Matcher):
             if not here:
                 del self.by_key[binding.key]
 
-    def match(self, key: str, headers: Table | None, out: Matched) -> None:
-        here = self.by_key.get(key)
+    def match(self, routed: Routed, out: Matched) -> None:
+        here = self.by_key.get(routed.key)
         if here is not None:
             out.update(here)
+        if routed.more is not None:
+            for key in routed.more:
+                here = self.by_key.get(key)
+                if here is not None:
+                    out.update(here)
 
 
 @final
@@ -65,12 +81,21 @@ class FanoutMatcher(Matcher):
     def remove(self, binding: Binding) -> None:
         fewer(self.all, binding.destination)
 
-    def match(self, key: str, headers: Table | None, out: Matched) -> None:
+    def match(self, routed: Routed, out: Matched) -> None:
         out.update(self.all)
 
 
-def make_matcher(kind: str) -> Matcher | None:
-    """None if there is no such type."""
+def make_matcher(kind: str, arguments: Table) -> Matcher | None:
+    """None if there is no such type, or none for these arguments."""
+    if kind == DELAYED:
+        inner = delayed_type(arguments)
+        return make_matcher(inner, arguments) if inner in PLAIN_KINDS else None
+    if kind == CONSISTENT_HASH:
+        return ConsistentMatcher(arguments)
+    if kind == "x-modulus-hash":
+        return ModulusMatcher()
+    if kind == "x-random":
+        return RandomMatcher()
     if kind == "direct":
         return DirectMatcher()
     if kind == "fanout":
@@ -82,10 +107,41 @@ def make_matcher(kind: str) -> Matcher | None:
     return None
 
 
+def delayed_type(arguments: Table) -> str:
+    """The type that an exchange which delays behaves as; empty if its arguments name none."""
+    inner = arguments.get(DELAYED_TYPE)
+    if isinstance(inner, bytes):
+        return inner.decode("utf-8", "surrogateescape")
+    return inner if isinstance(inner, str) else ""
+
+
+def check_exchange(kind: str, arguments: Table, what: str) -> None:
+    """Whether an exchange of a type can have these arguments. Raises PreconditionFailed in the words of RabbitMQ's
+    plugins (rabbit_exchange_type_consistent_hash, rabbit_exchange_type_delayed_message)."""
+    if kind == DELAYED:
+        inner = delayed_type(arguments)
+        if inner == DELAYED:
+            raise PreconditionFailed(f"Invalid argument, '{DELAYED}' can't be used for '{DELAYED_TYPE}'")
+        if not isinstance(arguments.get(DELAYED_TYPE), (str, bytes)):
+            raise PreconditionFailed(f"Invalid argument, '{DELAYED_TYPE}' must be an existing exchange type")
+        if inner not in KINDS:
+            raise PreconditionFailed(f"unknown exchange type '{inner}'")
+        check_exchange(inner, arguments, what)
+    elif kind == CONSISTENT_HASH:
+        check_hash_arguments(arguments, what)
+
+
+def needs_store(kind: str, arguments: Table) -> bool:
+    """Whether an exchange like this keeps something, and has a number for it."""
+    return kind == DELAYED
+
+
 @final
 class Exchange(Destination):
-    """kind: the type's name; alternate: the exchange for what matches nothing here; to_exchanges: how many bindings
-    lead to exchanges; was_bound: has ever had a binding, so that an auto-delete exchange goes with the last."""
+    """kind: the type's name; qid: its number in the journal, of one sequence with those of queues, 0 for an exchange
+    that keeps nothing; delays: holds back what is not due; alternate: the exchange for what matches nothing here;
+    to_exchanges: how many bindings lead to exchanges; was_bound: has ever had a binding, so that an auto-delete
+    exchange goes with the last."""
 
     def __init__(
         self,
@@ -96,10 +152,13 @@ class Exchange(Destination):
         auto_delete: bool,
         internal: bool,
         arguments: Table,
+        qid: i64,
     ) -> None:
         super().__init__(name, False, durable)
         self.kind = kind
         self.matcher = matcher
+        self.qid: i64 = qid
+        self.delays = kind == DELAYED
         self.auto_delete = auto_delete
         self.internal = internal
         self.arguments = arguments if arguments else NO_ARGUMENTS
@@ -184,10 +243,6 @@ class Exchange(Destination):
             found.extend(here.values())
         return found
 
-    def needs_headers(self) -> bool:
+    def needs_message(self) -> bool:
         """What matches depends on more than the routing key."""
-        return self.matcher.reads_headers and len(self.by_destination) > 0
-
-    def match(self, key: str, headers: Table | None, out: Matched) -> None:
-        """Put the destinations of matching bindings into `out`: queues and exchanges, each once."""
-        self.matcher.match(key, headers, out)
+        return self.matcher.reads_message and len(self.by_destination) > 0

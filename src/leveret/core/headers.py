@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Final, final
 
-from leveret.core.destination import Binding, Destination, Matched, Matcher, Table, fewer, more
+from leveret.core.destination import Binding, Destination, Matched, Matcher, Routed, Table, fewer, more
 from leveret.core.values import freeze, freeze_header, shown, type_name
 from leveret.errors import PreconditionFailed
 from leveret.native import i64
@@ -150,7 +150,7 @@ class HeadersMatcher(Matcher):
             rest = [pair for pair in pairs if pair is not home]
             self._open(home).all[binding] = Filed(binding.destination, rest)
             self.homes[binding] = home
-        self.reads_headers = True
+        self.reads_message = True
 
     def remove(self, binding: Binding) -> None:
         home = self.homes.pop(binding, None)
@@ -170,9 +170,10 @@ class HeadersMatcher(Matcher):
         else:
             fewer(self.always, binding.destination)
 
-    def match(self, key: str, headers: Table | None, out: Matched) -> None:
+    def match(self, routed: Routed, out: Matched) -> None:
         if self.always:
             out.update(self.always)
+        headers = routed.headers() if self.headers else None
         if headers is None:
             return
         index = self.headers

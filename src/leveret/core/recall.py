@@ -26,7 +26,7 @@ def recall(t: Topology, raw: bytes) -> None:
         _queue(t, op)
     elif kind == ops.BINDING or kind == ops.NO_BINDING:
         _binding(t, op)
-    elif kind == ops.EXCHANGE:
+    elif kind == ops.EXCHANGE or kind == ops.KEEPING:
         _exchange(t, op)
     elif kind == ops.NO_QUEUE:
         q = t.queues.get(op.name(1))
@@ -54,13 +54,16 @@ def _queue(t: Topology, op: ops.Op) -> None:
 
 def _exchange(t: Topology, op: ops.Op) -> None:
     name = op.name(1)
+    qid = op.number(6) if op.kind == ops.KEEPING else 0
+    t.ids.seen(qid)
     if name in t.exchanges:
         return
     kind = op.name(2)
-    matcher = make_matcher(kind)
+    arguments = op.table(5)
+    matcher = make_matcher(kind, arguments)
     if matcher is None:
         raise Damaged(f"exchange '{name}' in vhost '{t.vhost}' has the unknown type '{kind}'")
-    t.add_exchange(Exchange(name, kind, matcher, True, op.flag(3), op.flag(4), op.table(5)))
+    t.add_exchange(Exchange(name, kind, matcher, True, op.flag(3), op.flag(4), arguments, qid))
 
 
 def _binding(t: Topology, op: ops.Op) -> None:

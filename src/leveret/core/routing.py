@@ -6,16 +6,14 @@ there is such an exchange; bindings that lead round in a circle count as having 
 
 from __future__ import annotations
 
-from leveret.core.destination import Destination, Matched, Table
+from leveret.core.destination import Destination, Matched, Routed
 from leveret.core.exchange import Exchange
 
 
-def route(
-    exchanges: dict[str, Exchange], first: Exchange, key: str, headers: Table | None
-) -> list[Destination]:
+def route(exchanges: dict[str, Exchange], first: Exchange, routed: Routed) -> list[Destination]:
     """The queues that a message published to `first` goes to, each once."""
     matched: Matched = {}
-    first.matcher.match(key, headers, matched)
+    first.matcher.match(routed, matched)
     if first.to_exchanges == 0 and (matched or first.alternate is None):
         return list(matched)
     queues: Matched = {}
@@ -25,7 +23,7 @@ def route(
     while waiting:
         x = waiting.pop()
         found: Matched = {}
-        x.matcher.match(key, headers, found)
+        x.matcher.match(routed, found)
         _visit(exchanges, x, found, queues, seen, waiting)
     return list(queues)
 
@@ -53,15 +51,15 @@ def _visit(
             waiting.append(other)
 
 
-def route_needs_headers(exchanges: dict[str, Exchange], first: Exchange) -> bool:
-    """Whether an exchange that can be reached looks at headers: then routes through `first` depend on them."""
+def route_needs_message(exchanges: dict[str, Exchange], first: Exchange) -> bool:
+    """Whether an exchange that can be reached goes by more than the key: then so do routes through `first`."""
     if first.to_exchanges == 0 and first.alternate is None:
-        return first.needs_headers()
+        return first.needs_message()
     seen: set[str] = {first.name}
     waiting: list[Exchange] = [first]
     while waiting:
         x = waiting.pop()
-        if x.needs_headers():
+        if x.needs_message():
             return True
         names: list[str] = []
         if x.to_exchanges > 0:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final, final
 
-from leveret.core.destination import Binding, Destination, Matched, Matcher, Table, fewer, more
+from leveret.core.destination import Binding, Destination, Matched, Matcher, Routed, Table, fewer, more
 from leveret.errors import PreconditionFailed
 from leveret.native import i64
 
@@ -122,7 +122,13 @@ class TopicMatcher(Matcher):
             parent.cut(node.word)
             node = parent
 
-    def match(self, key: str, headers: Table | None, out: Matched) -> None:
+    def match(self, routed: Routed, out: Matched) -> None:
+        self._walk(routed.key, out)
+        if routed.more is not None:
+            for key in routed.more:
+                self._walk(key, out)
+
+    def _walk(self, key: str, out: Matched) -> None:
         self.step += 1
         step = self.step
         now: list[Node] = []

@@ -23,13 +23,14 @@ from leveret.core.destination import (
     Destination,
     QueueBase,
     QueueFactory,
+    Routed,
     Table,
     named,
     not_found,
 )
-from leveret.core.exchange import Exchange, make_matcher
+from leveret.core.exchange import KINDS, Exchange, check_exchange, make_matcher, needs_store
 from leveret.core.recall import recall, snapshot
-from leveret.core.routing import route, route_needs_headers
+from leveret.core.routing import route, route_needs_message
 from leveret.core.values import check_equal, check_equal_argument, table_bytes, type_name
 from leveret.errors import AccessRefused, Bug, PreconditionFailed, ResourceLocked
 from leveret.limits import SHORT_STRING_BYTES
@@ -120,16 +121,22 @@ class Topology:
                 found.extend(self.exchanges[name].by_destination[destination].values())
         return found
 
-    def route(self, exchange: str, key: str, headers: Table | None) -> list[Destination]:
+    def route(self, exchange: str, routed: Routed) -> list[Destination]:
         """The queues that a message published to an exchange goes to, each once. Raises NotFound."""
-        if not exchange:
-            q = self.queues.get(key)
-            return [] if q is None else [q]
-        return route(self.exchanges, self.exchange(exchange), key, headers)
+        if exchange:
+            return route(self.exchanges, self.exchange(exchange), routed)
+        q = self.queues.get(routed.key)
+        found: list[Destination] = [] if q is None else [q]
+        if routed.more is not None:
+            for key in routed.more:
+                q = self.queues.get(key)
+                if q is not None and q not in found:
+                    found.append(q)
+        return found
 
-    def route_needs_headers(self, exchange: str) -> bool:
-        """Whether `route` may give something else for other headers. Raises NotFound."""
-        return route_needs_headers(self.exchanges, self.exchange(exchange))
+    def route_needs_message(self, exchange: str) -> bool:
+        """Whether `route` may give something else for the same key. Raises NotFound."""
+        return route_needs_message(self.exchanges, self.exchange(exchange))
 
     # ---- exchanges
 
@@ -148,7 +155,7 @@ class Topology:
         if passive:
             self._check_not_default(name)
             return self.exchange(name)
-        if make_matcher(kind) is None:
+        if kind not in KINDS:
             raise PreconditionFailed(f"unknown exchange type '{kind}'")
         self._check_not_default(name)
         x = self.exchanges.get(name)
@@ -160,6 +167,7 @@ class Topology:
         if ALTERNATE in arguments and not isinstance(arguments[ALTERNATE], str):
             wrong = type_name(arguments[ALTERNATE])
             raise PreconditionFailed(f"invalid type '{wrong}' for arg '{ALTERNATE}' in {what}")
+        check_exchange(kind, arguments, what)
         table_bytes(arguments)
         x = self._new_exchange(name, kind, durable, auto_delete, internal, arguments)
         if durable:
@@ -180,14 +188,17 @@ class Topology:
     def _new_exchange(
         self, name: str, kind: str, durable: bool, auto_delete: bool, internal: bool, arguments: Table
     ) -> Exchange:
-        matcher = make_matcher(kind)
+        matcher = make_matcher(kind, arguments)
         if matcher is None:
             raise Bug(f"an exchange of the unknown type '{kind}'")
-        return Exchange(name, kind, matcher, durable, auto_delete, internal, arguments)
+        qid = self.ids.take() if needs_store(kind, arguments) else 0
+        return Exchange(name, kind, matcher, durable, auto_delete, internal, arguments, qid)
 
     def add_exchange(self, x: Exchange) -> None:
         self.exchanges[x.name] = x
         self.version += 1
+        if x.qid > 0:
+            self.factory.exchange_made(x)
 
     def delete_exchange(self, name: str, if_unused: bool) -> None:
         """Delete it with its bindings; one that is not there is deleted already."""
@@ -220,6 +231,8 @@ class Topology:
         self.unbind_everywhere(x)
         self.exchanges.pop(x.name, None)
         self.version += 1
+        if x.qid > 0:
+            self.factory.exchange_gone(x)
 
     def _unused_without(self, destination: Destination) -> list[Exchange]:
         """Auto-delete exchanges that have bindings to a destination and to nothing else."""
@@ -382,6 +395,7 @@ class Topology:
         if arguments:
             q.arguments = arguments
         q.queue_type = queue_type
+        self.factory.queue_made(q)
         self.queues[name] = q
         self.version += 1
         return q

@@ -8,6 +8,7 @@
     6 -BINDING   the same
     7 BOUND      name                      an auto-delete exchange has had a binding, which is not in the journal
     8 IDS        qid                       numbers up to this one are taken
+    9 KEEPING    name, kind, auto_delete, internal, arguments, qid      an exchange that keeps something
 
 Everything in them is durable, so no op says so. Names are their bytes (msgpack's texts have to be UTF-8), arguments
 an AMQP table (empty: none), since msgpack would lose types. To change the format: add ops with new numbers, and
@@ -34,6 +35,7 @@ BINDING: Final = 5
 NO_BINDING: Final = 6
 BOUND: Final = 7
 IDS: Final = 8
+KEEPING: Final = 9
 
 LENGTHS: Final[dict[int, int]] = {
     EXCHANGE: 6,
@@ -44,6 +46,7 @@ LENGTHS: Final[dict[int, int]] = {
     NO_BINDING: 6,
     BOUND: 2,
     IDS: 2,
+    KEEPING: 7,
 }
 
 
@@ -52,7 +55,10 @@ def _raw(name: str) -> bytes:
 
 
 def exchange_op(x: Exchange) -> bytes:
-    return _op([EXCHANGE, _raw(x.name), _raw(x.kind), x.auto_delete, x.internal, table_bytes(x.arguments)])
+    name, kind, arguments = _raw(x.name), _raw(x.kind), table_bytes(x.arguments)
+    if x.qid > 0:
+        return _op([KEEPING, name, kind, x.auto_delete, x.internal, arguments, int(x.qid)])
+    return _op([EXCHANGE, name, kind, x.auto_delete, x.internal, arguments])
 
 
 def no_exchange_op(name: str) -> bytes:
