@@ -98,9 +98,8 @@ class BrokerRestorer(Restorer):
 
     def note(self, lane: i64, seq: i64, note: bytes) -> None:
         restored = self._lane(lane)
-        if (
-            restored.find(seq) is not None
-        ):  # a page's entry, and a chain that was cut off, the store does not know
+        # The store does not know which slots of a page are gone, nor that a message's chain was cut off.
+        if restored.find(seq) is not None:
             self._holder(lane).restored_note(restored, seq, note)
 
     def fact(self, lane: i64, fact: bytes) -> None:
