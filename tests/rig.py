@@ -44,12 +44,19 @@ class Hand:
     """A consumer on a session of its own. Deliveries: (tag, body, redelivered)."""
 
     def __init__(
-        self, rig: Rig, queue: Queue, prefetch: int = 0, no_ack: bool = False, name: str = "hand"
+        self,
+        rig: Rig,
+        queue: Queue,
+        prefetch: int = 0,
+        no_ack: bool = False,
+        name: str = "hand",
+        arguments: dict[str, object] | None = None,
     ) -> None:
         self.rig = rig
         self.session = Session()
         self.got: list[tuple[int, bytes, bool]] = []
         self.consumer = Receiver(self.session, queue, name, no_ack, prefetch, self._take)
+        self.consumer.arguments = arguments or {}
         self.session.consumers[name] = self.consumer
         rig.vhost.consume(queue, self.consumer)
 

@@ -26,7 +26,8 @@ class Consumer:
         self.tag = tag
         self.no_ack = no_ack
         self.prefetch: i64 = prefetch
-        self.out: i64 = 0  # delivered and not settled
+        self.out: i64 = 0  # delivered and not settled: what the other side has in hand
+        self.late: i64 = 0  # of these, no longer its own, since it took too long (session.py)
         self.exclusive = False
         self.priority: i64 = 0
         self.active = True  # false once cancelled: its unsettled deliveries may live on
@@ -46,6 +47,10 @@ class Consumer:
             if limit != 0 and limit - session.out < room:
                 room = limit - session.out
         return room
+
+    def holds(self) -> i64:
+        """How many messages of its queue are with it."""
+        return self.out - self.late
 
     def deliver(self, m: Message, lane: Lane, seq: i64, redelivered: bool) -> None:
         """Take one message. Counts itself out unless `no_ack`."""

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from leveret.core.arguments import QUORUM
 from leveret.core.consumer import Consumer
 from leveret.core.destination import QueueBase
 from leveret.core.graves import MAXLEN, REJECTED, Graves
+from leveret.core.groups import Groups
 from leveret.core.holder import FIRST_DELAYED, ORDINARY, Holder
 from leveret.core.lane import Lane
 from leveret.core.paging import LaneOwner
 from leveret.core.rules import DROP_HEAD, REJECT_DLX, Rules
+from leveret.core.serving import SingleActive, Tier, enter, leave
 from leveret.core.turn import Waiter
 from leveret.journal import StateSink, lane_id
 from leveret.message import Message
@@ -77,11 +80,15 @@ class Queue(QueueBase, Holder):
         self.more: dict[int, Lane] | None = None  # other lanes than the ordinary one
         self.ranked: list[Lane] | None = None  # by priority, the highest first; None: there is one
         self.graves: Graves | None = None
+        self.groups: Groups | None = None
         self.refused: i64 = 0  # publishes
         self.dropped: i64 = 0  # from its head, since it was full
         self.has_exclusive_consumer = False
-        self.consumers: list[Consumer] | None = None
-        self.next_turn: i64 = 0  # index of the consumer whose turn it is
+        self.consumers: list[Consumer] | None = None  # as they came
+        self.alone: Consumer | None = None  # the one that gets everything
+        self.tiers: list[Tier] | None = None  # those that share, by priority
+        self.single: SingleActive | None = None
+        self.timeouts: i64 = 0  # deliveries that were not settled in time
         self.getters: list[Getter] | None = None
         self.published: i64 = 0
         self.touched = True  # asked for since the last tick, which keeps it from expiring
@@ -105,6 +112,12 @@ class Queue(QueueBase, Holder):
             self.plain_out = rules.plain_out
             if rules.dlx is not None:
                 self.graves = Graves(self)
+            if rules.single_active:
+                self.single = SingleActive(self.queue_type == QUORUM)
+            if rules.group_header:
+                groups = Groups(self, rules.group_header)
+                self.groups = groups
+                self.lane.watch(groups)
 
     # ---- lanes
 
@@ -215,27 +228,48 @@ class Queue(QueueBase, Holder):
     # ---- consumers
 
     def add_consumer(self, c: Consumer) -> None:
-        if self.consumers is None:
-            self.consumers = []
-        self.consumers.append(c)
+        consumers = self.consumers
+        if consumers is None:
+            consumers = []
+            self.consumers = consumers
+        consumers.append(c)
         self.had_consumers = True
         if c.exclusive:
             self.has_exclusive_consumer = True
+        if self.single is None:
+            tiers = self.tiers
+            if tiers is None:
+                tiers = []
+                self.tiers = tiers
+            enter(tiers, c)
+        if self.groups is not None:
+            self.groups.consumer_came(len(consumers))
+        self._find_alone()
         self.wake()
 
     def remove_consumer(self, c: Consumer) -> None:
         consumers = self.consumers
         c.active = False
         if consumers is not None and c in consumers:
-            i: i64 = consumers.index(c)
-            del consumers[i]
-            if i < self.next_turn:
-                self.next_turn -= 1
+            consumers.remove(c)
             if c.exclusive:
                 self.has_exclusive_consumer = False
+            if self.tiers is not None:
+                leave(self.tiers, c)
+            if self.groups is not None:
+                self.groups.consumer_went(c)
             if not consumers:
                 self.consumers = None
+                self.tiers = None
+            self._find_alone()
             self.wake()
+
+    def _find_alone(self) -> None:
+        consumers = self.consumers
+        if self.single is not None:
+            self.alone = self.single.elect(consumers)
+        else:
+            self.alone = consumers[0] if consumers is not None and len(consumers) == 1 else None
 
     # ---- the way out
 
@@ -259,7 +293,12 @@ class Queue(QueueBase, Holder):
         graves = self.graves
         if graves is not None and graves.waiting:
             graves.bury_some()
-        self._hand_out_ranked()
+        if self.single is not None:
+            self._find_alone()
+        if self.groups is not None:
+            self._hand_out_groups(self.groups)
+        else:
+            self._hand_out_ranked()
         if not self.plain_in:
             self.trim()
 
@@ -275,18 +314,23 @@ class Queue(QueueBase, Holder):
                 if lane.ready > 0:
                     return
 
+    def _hand_out_groups(self, groups: Groups) -> None:
+        if self.getters is not None and not self._answer_getters():
+            return
+        consumers = self.consumers
+        if self.single is not None:
+            consumers = None if self.alone is None else [self.alone]
+        if consumers is not None and self.lane.ready > 0:
+            groups.pump(consumers, PUMP)
+
     def _hand_out(self, lane: Lane) -> None:
         if lane.ready == 0:
             return
         if self.getters is not None and not self._answer_getters():
             return
-        consumers = self.consumers
-        if consumers is None:
-            return
-        n: i64 = len(consumers)
         left = PUMP
-        if n == 1:
-            only = consumers[0]
+        only = self.alone
+        if only is not None:
             while lane.ready > 0:
                 room = only.credit()
                 if room <= 0:
@@ -298,31 +342,18 @@ class Queue(QueueBase, Holder):
                 if done == 0:
                     return
                 left -= done
-            return
-        self._share(lane, consumers, n, left)
+        elif self.tiers is not None:
+            self._share(lane, self.tiers, left)
 
-    def _share(self, lane: Lane, consumers: list[Consumer], n: i64, left: i64) -> None:
-        i = self.next_turn
-        idle: i64 = 0
-        while lane.ready > 0 and idle < n:
-            if left <= 0:
+    def _share(self, lane: Lane, tiers: list[Tier], left: i64) -> None:
+        """Those of a lower priority get something while nobody above them has credit."""
+        for tier in tiers:
+            left = tier.share(lane, left)
+            if lane.ready == 0 or left < 0:
+                return
+            if left == 0:
                 self.wake()
-                break
-            if i >= n:
-                i = 0
-            c = consumers[i]
-            room = c.credit()
-            if room <= 0:
-                idle += 1
-                i += 1
-                continue
-            done = lane.deliver(c, room if idle == n - 1 else 1)
-            if done == 0:
-                break
-            left -= done
-            idle = 0
-            i += 1
-        self.next_turn = i
+                return
 
     def get(self, getter: Getter) -> None:
         """Answer with one message, or with none; later, if the message is on its way from disk."""
@@ -351,8 +382,15 @@ class Queue(QueueBase, Holder):
                 if lane.ready == 0:
                     self._none_for_getters()
                     return True
-                if lane.deliver(g, 1) == 0:
-                    return False
+                groups = self.groups
+                if groups is None:
+                    if lane.deliver(g, 1) == 0:
+                        return False
+                elif not groups.serve(g):
+                    if groups.stuck:
+                        return False
+                    self._none_for_getters()
+                    return True
             del getters[0]
         self.getters = None
         return True
@@ -441,6 +479,8 @@ class Queue(QueueBase, Holder):
     def _cancel_all(self) -> None:
         consumers = self.consumers
         self.consumers = None
+        self.tiers = None
+        self.alone = None
         if consumers is not None:
             for c in consumers:
                 c.active = False

@@ -15,6 +15,7 @@ from leveret.core.destination import Destination, QueueBase, QueueFactory, Route
 from leveret.core.intake import due_copy, offer, set_terms
 from leveret.core.queue import Getter, Queue
 from leveret.core.rules import rules_of
+from leveret.core.serving import check_may_consume, priority_of
 from leveret.core.topology import Topology
 from leveret.core.view import Seen
 from leveret.errors import AccessRefused, BrokerError, NotSupported
@@ -289,8 +290,8 @@ class VHost:
 
     def consume(self, queue: Queue, consumer: Consumer) -> None:
         """Raises AccessRefused when an exclusive consumer is in the way."""
-        if queue.has_exclusive_consumer or (consumer.exclusive and queue.consumer_count() > 0):
-            raise AccessRefused(f"queue '{queue.name}' in vhost '{self.name}' in exclusive use")
+        check_may_consume(queue, consumer)
+        consumer.priority = priority_of(consumer.arguments)
         queue.add_consumer(consumer)
 
     def cancel(self, consumer: Consumer) -> None:
