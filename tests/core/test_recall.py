@@ -12,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from leveret.core.exchange import DELAYED, KINDS
 from leveret.core.topology import Topology
 from leveret.errors import Damaged, PeerError
 from leveret.wire.field import Timestamp
@@ -36,7 +37,7 @@ def durable_state(t: Topology) -> object:
     """All that has to come back, as values that compare."""
     return (
         {
-            x.name: (x.kind, x.auto_delete, x.internal, x.alternate, dict(x.arguments))
+            x.name: (x.kind, x.qid, x.auto_delete, x.internal, x.alternate, dict(x.arguments))
             for x in t.exchanges.values()
             if x.durable
         },
@@ -100,6 +101,32 @@ def test_only_what_is_durable_is_journaled() -> None:
     t.delete_queue("mine", False, False, "me")
     t.delete_exchange("x", False)
     assert len(place.journal.ops) == 2
+
+
+def test_an_exchange_that_keeps_something_has_a_number() -> None:
+    """Of the queues' sequence, given once, also if it is not durable; a redeclaration takes none."""
+    place = Place()
+    delayed: dict[str, object] = {"x-delayed-type": "topic"}
+    place.exchange("one", "x-delayed-message", arguments=delayed)
+    place.queue("q")
+    place.exchange("brief", "x-delayed-message", durable=False, arguments=delayed)
+    place.exchange("one", "x-delayed-message", arguments=delayed)
+    place.exchange("plain")
+    assert place.factory.keeping == {"one": 1, "brief": 3}
+    assert [place.topology.exchange(name).qid for name in ("one", "brief", "plain")] == [1, 3, 0]
+    place.bind("q", "one", "a.*")
+    for ops in (place.journal.ops, place.topology.snapshot()):
+        again = replayed(ops)
+        assert again.factory.keeping == {"one": 1}
+        assert again.topology.exchange("one").delays
+        assert again.route("one", "a.b") == ["q"]
+    assert replayed(place.topology.snapshot()).ids.take() == 4
+    place.topology.delete_exchange("one", False)
+    place.topology.delete_exchange("brief", False)
+    assert place.factory.keeping == {}
+    again = replayed(place.journal.ops)
+    assert again.factory.keeping == {}
+    assert again.ids.take() == 3  # the number of what was not durable may be given again
 
 
 def test_position_is_that_of_the_last_change_and_none_without() -> None:
@@ -195,6 +222,8 @@ def test_auto_delete_exchange_whose_bindings_did_not_come_back() -> None:
         msgspec.msgpack.encode([2, "text"]),
         msgspec.msgpack.encode([1, b"x", b"nope", False, False, b""]),
         msgspec.msgpack.encode([1, b"x", b"topic", 1, False, b""]),
+        msgspec.msgpack.encode([9, b"x", b"topic", False, False, b""]),
+        msgspec.msgpack.encode([9, b"x", b"x-delayed-message", False, False, b"", 5]),
         msgspec.msgpack.encode([3, b"q", b"1", False, b"", b"classic"]),
     ],
 )
@@ -204,7 +233,7 @@ def test_damage_is_named(op: bytes) -> None:
 
 
 NAMES = st.sampled_from(["a", "b", "c"])
-KEYS = st.sampled_from(["k", "k.l", "#", ""])
+KEYS = st.sampled_from(["k", "k.l", "#", "", "5"])
 FLAGS = st.booleans()
 TABLES = st.sampled_from([{}, {"n": 1}, {"n": True}])
 
@@ -217,11 +246,12 @@ class Histories(RuleBasedStateMachine):
         self.place = Place()
         self.topology = self.place.topology
 
-    @rule(
-        name=NAMES, kind=st.sampled_from(["direct", "fanout", "topic", "headers"]), durable=FLAGS, auto=FLAGS
-    )
+    @rule(name=NAMES, kind=st.sampled_from(sorted(KINDS)), durable=FLAGS, auto=FLAGS)
     def declare_exchange(self, name: str, kind: str, durable: bool, auto: bool) -> None:
-        self.attempt(lambda: self.place.exchange(name, kind, durable=durable, auto_delete=auto))
+        arguments: dict[str, object] = {"x-delayed-type": "topic"} if kind == DELAYED else {}
+        self.attempt(
+            lambda: self.place.exchange(name, kind, durable=durable, auto_delete=auto, arguments=arguments)
+        )
 
     @rule(name=NAMES, durable=FLAGS, exclusive=FLAGS, auto=FLAGS)
     def declare_queue(self, name: str, durable: bool, exclusive: bool, auto: bool) -> None:
@@ -265,6 +295,9 @@ class Histories(RuleBasedStateMachine):
     @invariant()
     def comes_back(self) -> None:
         expected = durable_state(self.topology)
+        assert self.place.factory.keeping == {
+            x.name: x.qid for x in self.topology.exchanges.values() if x.delays
+        }
         assert durable_state(replayed(self.place.journal.ops).topology) == expected
         snapshot = self.topology.snapshot()
         again = replayed(snapshot).topology

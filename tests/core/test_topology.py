@@ -14,6 +14,53 @@ LOCKED = (
     "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'mine' in vhost '/'. It could be originally "
     "declared on another connection or the exclusive property value does not match that of the original declaration."
 )
+ARGUMENTS_REFUSED: list[tuple[str, dict[str, object], str]] = [
+    (
+        "x-consistent-hash",
+        {"hash-header": "a", "hash-property": "message_id"},
+        "hash-header and hash-property are mutually exclusive",
+    ),
+    (
+        "x-consistent-hash",
+        {"hash-header": "a", "hash-property": "app_id"},
+        "hash-header and hash-property are mutually exclusive",
+    ),
+    ("x-consistent-hash", {"hash-property": "app_id"}, "Unsupported property: app_id"),
+    (
+        "x-consistent-hash",
+        {"hash-header": 5},
+        "invalid type 'signedint' for arg 'hash-header' in exchange 'z' in vhost '/'",
+    ),
+    (
+        "x-consistent-hash",
+        {"hash-property": None},
+        "invalid type 'void' for arg 'hash-property' in exchange 'z' in vhost '/'",
+    ),
+    ("x-delayed-message", {}, "Invalid argument, 'x-delayed-type' must be an existing exchange type"),
+    (
+        "x-delayed-message",
+        {"x-delayed-type": 1},
+        "Invalid argument, 'x-delayed-type' must be an existing exchange type",
+    ),
+    (
+        "x-delayed-message",
+        {"x-delayed-type": "x-delayed-message"},
+        "Invalid argument, 'x-delayed-message' can't be used for 'x-delayed-type'",
+    ),
+    ("x-delayed-message", {"x-delayed-type": "nope"}, "unknown exchange type 'nope'"),
+    ("x-delayed-message", {"x-delayed-type": ""}, "unknown exchange type ''"),
+    (
+        "x-delayed-message",
+        {"x-delayed-type": b"x-consistent-hash", "hash-property": "app_id"},
+        "Unsupported property: app_id",
+    ),
+]
+
+
+def declared(kind: str, arguments: dict[str, object]) -> Callable[[Place], object]:
+    return lambda place: place.exchange("z", kind, arguments=arguments)
+
+
 DEFAULT = "ACCESS_REFUSED - operation not permitted on the default exchange"
 
 
@@ -105,6 +152,15 @@ REFUSED: list[tuple[str, type[PeerError], str, Act]] = [
         "PRECONDITION_FAILED - unknown exchange type 'nope'",
         lambda p: p.exchange("z", "nope"),
     ),
+    *[
+        (
+            f"{kind} {arguments}",
+            PreconditionFailed,
+            "PRECONDITION_FAILED - " + text,
+            declared(kind, arguments),
+        )
+        for kind, arguments, text in ARGUMENTS_REFUSED
+    ],
     (
         "type of the alternate exchange",
         PreconditionFailed,

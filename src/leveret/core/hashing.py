@@ -64,6 +64,8 @@ def check_hash_arguments(arguments: Table, what: str) -> None:
 
 def shown_binary(text: str) -> str:
     """Erlang's ~tp of a binary, on one line."""
+    if not text:
+        return "<<>>"
     raw = text.encode("utf-8", "surrogateescape")
     out: list[str] = []
     for char in text:
