@@ -18,7 +18,10 @@ from leveret.native import i64
 from leveret.ranges import Ranges
 
 # A lane's number: its owner's (a queue, or an exchange that delays) and which of its lanes it is.
+# Index 0 is the ordinary one, 1 to 255 are priorities, from 256 on are those of what is not due.
 LANE_INDEX_SHIFT: Final[i64] = 40
+ORDINARY: Final[i64] = 0
+FIRST_DELAYED: Final[i64] = 256
 OWNER_MASK: Final[i64] = (1 << 40) - 1
 
 

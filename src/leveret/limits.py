@@ -35,6 +35,9 @@ PAGE_SLOTS: Final = 4_096
 PAGE_BYTES: Final = 4_194_304
 PAGES_IN_MEMORY_BYTES: Final = 67_108_864
 READ_AHEAD_PAGES: Final = 4
+DEDUPLICATION_KEYS: Final = 100_000  # keys that a window keeps, unless it says otherwise
+DEDUPLICATION_KEYS_MAX: Final = 10_000_000
+DELAY_MAX_MS: Final = 315_360_000_000  # ten years, as RabbitMQ's longest time to live
 GROUP_WINDOW: Final = 65_536  # messages of a queue with groups that are looked at ahead
 ROUTES_CACHED: Final = 16_384
 
@@ -44,3 +47,4 @@ LOG_SEGMENTS: Final = 4
 BLOCK_BYTES: Final = 4_194_304  # a block is at most about this; larger records are cut into chains
 LOG_BACKLOG_BYTES: Final = 16_777_216  # with this much waiting to be written, publishers are not read from
 DELIVERED_MARK_STEP: Final = 4_096
+LATE_RUNS: Final = 1_024  # of deliveries that a channel was too slow with and may still settle

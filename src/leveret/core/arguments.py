@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, final
 
+from leveret.core.dedup import wrong_window
 from leveret.core.destination import Table
 from leveret.core.values import INTEGERS, check_equal_argument, type_name, unequal
 from leveret.errors import PreconditionFailed
@@ -118,6 +119,20 @@ def group_header(value: object, arguments: Table) -> str:
     return '"expected the name of a header, or true for x-group-id"'
 
 
+def deduplication(value: object, arguments: Table) -> str:
+    return wrong_window(value)
+
+
+def unique(value: object, arguments: Table) -> str:
+    return "" if value in ("refuse", "replace") else "\"expected 'refuse' or 'replace'\""
+
+
+def unique_header(value: object, arguments: Table) -> str:
+    if not isinstance(value, str) or not value:
+        return '"expected the name of a header"'
+    return "" if "x-unique" in arguments else '"x-unique is missing"'
+
+
 def _one_of(value: object, allowed: frozenset[str], wrong: str) -> str:
     if not isinstance(value, str):
         return _unacceptable(value)
@@ -176,7 +191,9 @@ ARGUMENTS: Final = [
     Argument("x-overflow", overflow, "classic quorum", HONOURED, "what a full queue does"),
     Argument("x-queue-version", version_two, "classic", NO_EFFECT, "file format of RabbitMQ"),
     Argument("x-single-active-consumer", boolean, "classic quorum", HONOURED, "one consumer gets all"),
-    Argument("x-consumer-timeout", not_negative, "quorum", NOT_YET, "ms in which to acknowledge"),
+    Argument(
+        "x-consumer-timeout", not_negative, "quorum", HONOURED, "ms in which to acknowledge; 0: any time"
+    ),
     Argument("x-consumer-disconnected-timeout", not_negative, "quorum", NO_EFFECT, "for a node that is away"),
     Argument("x-quorum-initial-group-size", positive, "quorum", NO_EFFECT, "number of replicas"),
     Argument("x-max-age", any_value, "stream", NOT_YET, "of streams"),
@@ -198,13 +215,36 @@ ARGUMENTS: Final = [
         HONOURED,
         "messages with one value of this header go to one consumer at a time, in order; true: x-group-id",
     ),
+    Argument(
+        "x-message-deduplication",
+        deduplication,
+        "classic quorum",
+        HONOURED,
+        "ms in which a second message with the same message-id is not taken; or a table of window, header and size",
+    ),
+    Argument(
+        "x-unique",
+        unique,
+        "classic quorum",
+        HONOURED,
+        "a message with the key of one that waits is refused (refuse) or takes its place (replace)",
+    ),
+    Argument(
+        "x-unique-header",
+        unique_header,
+        "classic quorum",
+        HONOURED,
+        "the header that is that key; default: message-id",
+    ),
 ]
 
 
 # Of consumers (rabbit_amqqueue:consume_args, and the consumer_arguments of each type).
 CONSUMER_ARGUMENTS: Final = [
     Argument("x-priority", integer, "classic quorum stream", HONOURED, "who is served first: the highest"),
-    Argument("x-consumer-timeout", not_negative, "quorum", NOT_YET, "ms in which to acknowledge"),
+    Argument(
+        "x-consumer-timeout", not_negative, "quorum", HONOURED, "ms in which to acknowledge; 0: any time"
+    ),
     Argument("x-stream-offset", any_value, "stream", NOT_YET, "of streams"),
     Argument("x-stream-filter", any_value, "stream", NOT_YET, "of streams"),
     Argument("x-stream-match-unfiltered", any_value, "stream", NOT_YET, "of streams"),

@@ -5,17 +5,12 @@ Its lanes have numbers: 0 is the ordinary one, 1 to 255 are priorities, from 256
 
 from __future__ import annotations
 
-from typing import Final
-
 from mypy_extensions import trait
 
 from leveret.core.lane import Lane
-from leveret.journal import StateSink
+from leveret.journal import FIRST_DELAYED, ORDINARY, StateSink
 from leveret.message import Message
 from leveret.native import i64
-
-ORDINARY: Final[i64] = 0
-FIRST_DELAYED: Final[i64] = 256
 
 
 @trait
@@ -53,3 +48,6 @@ class Holder:
     def restored(self) -> None:
         """All of its lanes are back."""
         raise NotImplementedError
+
+
+__all__ = ["FIRST_DELAYED", "ORDINARY", "Holder"]

@@ -7,8 +7,9 @@ are trimmed. Whether a queue refused is left in `VHost.refused`, for the publish
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, final
 
+from leveret.core.dedup import Spot
 from leveret.core.delays import hold, parse_terms
 from leveret.core.holder import Holder
 from leveret.core.lane import Lane
@@ -40,29 +41,95 @@ def set_terms(m: Message, asks: i64, delays: bool, now_ms: i64) -> None:
         m.terms = Terms(now_ms, ttl, due, 0)
 
 
+@final
+class Target:
+    """A queue that takes a message. spot: where the message waits that it takes the place of."""
+
+    def __init__(self, queue: Queue, key: bytes, unique_key: bytes, spot: Spot | None) -> None:
+        self.queue = queue
+        self.key = key
+        self.unique_key = unique_key
+        self.spot = spot
+
+
 def offer(home: VHost, queues: list[Queue], m: Message, source: Lane | None, source_seq: i64) -> i64:
     """Give a message to these queues. Returns its position; -1 if none took it.
 
     source: where the message sleeps that this one takes the place of; it is settled here if a queue takes this one.
     """
     now = home.turn.now_ms
-    terms = m.terms
-    delayed = terms is not None and terms.due_ms > now
-    taken: list[Queue] = []
+    taken: list[Target] = []
+    keyed = False
+    duplicate = False
     for queue in queues:
-        if queue.plain_in or not queue.refuses(m):
-            taken.append(queue)
-            rules = queue.rules
-            if terms is None and rules is not None and rules.stamps:
-                terms = Terms(now, -1, 0, 0)
-                m.terms = terms
-        else:
+        if queue.plain_in:
+            taken.append(Target(queue, b"", b"", None))
+            continue
+        rules = queue.rules
+        if rules is not None and rules.keyed:
+            key = queue.key_for_window(m) if source is None else b""
+            window = queue.window
+            if key and window is not None and window.has(key, now):
+                duplicate = True
+                continue
+            unique_key = queue.key_for_unique(m)
+            unique = queue.unique
+            spot = unique.find(unique_key) if unique is not None and unique_key else None
+            if spot is not None and spot.lane is source:
+                spot = None  # the very message, which is due now
+            if unique is not None and spot is not None and not unique.replaces:
+                unique.refused += 1
+                home.refused = True
+                continue
+            if spot is None and queue.refuses(m):
+                home.refused = True
+                continue
+            keyed = True
+            taken.append(Target(queue, key, unique_key, spot))
+        elif queue.refuses(m):
             home.refused = True
+            continue
+        else:
+            taken.append(Target(queue, b"", b"", None))
+        if m.terms is None and rules is not None and rules.stamps:
+            m.terms = Terms(now, -1, 0, 0)
     if not taken:
-        return -1
+        return 0 if duplicate else -1
+    if not keyed:
+        return _put(home, taken, m, source, source_seq)
+    journal = home.journal
+    in_tx = journal.all_said() < 0
+    if not in_tx:
+        journal.begin_tx()
+    position = _put(home, taken, m, source, source_seq)
+    _note_keys(home, taken, m, now)
+    return position if in_tx else journal.end_tx()
+
+
+def _note_keys(home: VHost, taken: list[Target], m: Message, now: i64) -> None:
+    for target in taken:
+        queue = target.queue
+        window = queue.window
+        if window is not None and target.key:
+            window.add(target.key, now)
+            if m.persistent and queue.lane.durable:
+                home.journal.fact(queue.lane.lid, window.fact(target.key, now))
+
+
+def _put(home: VHost, taken: list[Target], m: Message, source: Lane | None, source_seq: i64) -> i64:
+    """Into the lanes, into the journal, and then in order with what the queues' rules say."""
+    terms = m.terms
+    delayed = terms is not None and terms.due_ms > home.turn.now_ms
     lanes: list[Lane] = []
     seqs: list[int] = []
-    for queue in taken:
+    for target in taken:
+        queue = target.queue
+        spot = target.spot
+        if spot is not None:
+            spot.lane.seize(spot.seq)
+            if source is None:
+                source = spot.lane
+                source_seq = spot.seq
         if delayed:
             lane, seq = hold(queue, m)
         else:
@@ -72,11 +139,20 @@ def offer(home: VHost, queues: list[Queue], m: Message, source: Lane | None, sou
         lanes.append(lane)
         seqs.append(seq)
     position = journal_move(home, m, lanes, seqs, source, source_seq)
-    if not delayed and terms is not None:
-        i: i64 = 0
-        while i < i64(len(taken)):
-            home.broker.expiry.enter(taken[i], lanes[i], seqs[i], terms)
-            i += 1
+    i: i64 = 0
+    while i < i64(len(taken)):
+        target = taken[i]
+        lane = lanes[i]
+        unique = target.queue.unique
+        if unique is not None and target.unique_key:
+            spot = target.spot
+            if spot is not None:
+                unique.replaced += 1
+                spot.lane.remove(spot.seq, True)  # unless it was moved from there
+            unique.add(target.unique_key, lane, seqs[i])
+        if not delayed and terms is not None:
+            home.broker.expiry.enter(target.queue, lane, seqs[i], terms)
+        i += 1
     return position
 
 

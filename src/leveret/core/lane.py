@@ -13,6 +13,7 @@ from leveret.core.consumer import Consumer
 from leveret.core.page import AGAIN, ASLEEP, COLD, GONE, LOADING, OUT, Page
 from leveret.core.paging import LoadTask, PagedLane
 from leveret.errors import Bug
+from leveret.journal import FIRST_DELAYED, LANE_INDEX_SHIFT
 from leveret.limits import DELIVERED_MARK_STEP
 from leveret.message import Message
 from leveret.native import i64
@@ -365,6 +366,13 @@ class Lane(PagedLane):
     def state(self, seq: i64) -> i64:
         page = self.find(seq)
         return GONE if page is None else page.state(seq - page.base)
+
+    def sleeps(self, seq: i64) -> bool:
+        return self.state(seq) == ASLEEP
+
+    def is_delayed(self) -> bool:
+        """It is one of those for messages that are not due."""
+        return self.lid >> LANE_INDEX_SHIFT >= FIRST_DELAYED
 
     def fetch(self, seq: i64) -> Message | None:
         """A message that lives. None if it is not in memory: then its page is on the way (`lane_ready` follows)."""

@@ -85,6 +85,13 @@ class Both(Watcher):
         self.other.loaded(lane, page)
 
 
+class Visitor:
+    """Looks once at every message of a lane, after a restart."""
+
+    def visit(self, seq: i64, m: Message) -> None:
+        raise NotImplementedError
+
+
 class LaneTask(PageTask):
     """A page of a lane on its way."""
 
@@ -107,6 +114,15 @@ class LoadTask(LaneTask):
 class WeighTask(LaneTask):
     def finished(self, error: str) -> None:
         self.owner.page_weighed(self.page, self.data, error)
+
+
+class VisitTask(LaneTask):
+    def __init__(self, lane: PagedLane, page: Page, visitor: Visitor) -> None:
+        super().__init__(lane, page)
+        self.visitor = visitor
+
+    def finished(self, error: str) -> None:
+        self.owner.page_visited(self.page, self.data, error, self.visitor)
 
 
 class LanePage(Page):
@@ -458,6 +474,25 @@ class PagedLane:
                 if page.place == COLD and page.sizes is None:
                     self.pager.get(WeighTask(self, page))
 
+    def visit(self, visitor: Visitor) -> None:
+        """Show it every message that lives. During recovery, when the pager answers at once."""
+        pages = self.pages
+        if pages is not None:
+            for page in pages:
+                if page.messages is not None:
+                    visit_messages(page, visitor)
+                elif page.place == COLD:
+                    self.pager.get(VisitTask(self, page, visitor))
+
+    def page_visited(self, page: Page, data: bytes, error: str, visitor: Visitor) -> None:
+        if error:
+            self.owner.lane_failed(error)
+            return
+        page.decode(data)
+        visit_messages(page, visitor)
+        page.messages = None
+        page.size_bytes = 0
+
     def page_weighed(self, page: Page, data: bytes, error: str) -> None:
         if error:
             self.owner.lane_failed(error)
@@ -492,3 +527,14 @@ class PagedLane:
             self.tail = None
         self.cursor_page = None
         self.cursor = 0
+
+
+def visit_messages(page: Page, visitor: Visitor) -> None:
+    messages = page.messages
+    assert messages is not None
+    slot: i64 = 0
+    while slot < page.count:
+        m = messages[slot]
+        if m is not None:
+            visitor.visit(page.base + slot, m)
+        slot += 1

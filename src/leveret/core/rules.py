@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final, final
 
 from leveret.core.arguments import QUORUM
+from leveret.core.dedup import UNIQUE, WINDOW
 from leveret.core.destination import Table
 from leveret.native import i64
 
@@ -43,10 +44,11 @@ class Rules:
         self.counts = queue_type == QUORUM  # deliveries have x-delivery-count
         self.consumer_timeout_ms: i64 = _number(arguments, "x-consumer-timeout")
         self.group_header = group_header(arguments.get("x-group-header"))
+        self.keyed = WINDOW in arguments or UNIQUE in arguments  # messages may be duplicates
         self.limits = self.max_length >= 0 or self.max_bytes >= 0
         self.stamps = self.ttl_ms >= 0  # its messages need to know when they came
         # Whether a message needs more than to be appended to the ordinary lane, and more than to be taken from it.
-        self.plain_in = not self.limits and not self.stamps and self.priorities == 0
+        self.plain_in = not self.limits and not self.stamps and self.priorities == 0 and not self.keyed
         self.plain_out = self.priorities == 0 and self.group_header == ""
 
 

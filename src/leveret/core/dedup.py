@@ -1,0 +1,222 @@
+"""Duplicates: a window in which a message with a known key is taken for the same message again, and keys of which only
+one may wait.
+
+    window   queue or exchange argument x-message-deduplication. A second message with the key of one that came
+             within so many milliseconds is not taken; its publisher is told that it is safe, since the first is.
+             Keys are journaled with their messages, in one record, and forgotten by time and by number.
+    unique   queue argument x-unique. While a message waits, a second one with its key is refused (the publisher gets
+             a nack) or takes its place, as the queue was declared.
+
+A key is the message-id, or a header that was chosen. A message without one is no duplicate of anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from typing import TYPE_CHECKING, Final, final
+
+from librt.strings import BytesWriter, read_i64_be, write_i64_be
+
+from leveret.core.destination import Table
+from leveret.core.page import OUT
+from leveret.core.paging import PagedLane, Visitor, Watcher
+from leveret.core.view import view_of
+from leveret.errors import Damaged
+from leveret.limits import DEDUPLICATION_KEYS, DEDUPLICATION_KEYS_MAX, DELAY_MAX_MS
+from leveret.message import Message
+from leveret.native import i64
+
+if TYPE_CHECKING:
+    from leveret.core.lane import Lane
+
+KEY_BYTES: Final = 16
+ENTRY_BYTES: Final[i64] = 24
+CHUNK: Final[i64] = 4_096  # keys in one fact of a checkpoint
+
+WINDOW: Final = "x-message-deduplication"
+UNIQUE: Final = "x-unique"
+UNIQUE_HEADER: Final = "x-unique-header"
+
+
+def key_of(m: Message, header: str) -> bytes:
+    """A digest of a message's key, empty if it has none. header: empty for the message-id."""
+    view = view_of(m)
+    raw = view.key_of(m, header) if header else view.message_id(m)
+    return hashlib.blake2b(raw, digest_size=KEY_BYTES).digest() if raw else b""
+
+
+@final
+class Window:
+    def __init__(self, window_ms: i64, header: str, size: i64) -> None:
+        self.window_ms: i64 = window_ms
+        self.header = header
+        self.size: i64 = size  # keys that are kept
+        self.keys: dict[bytes, int] = {}  # when it came last
+        self.order: deque[tuple[int, bytes]] = deque()
+        self.duplicates: i64 = 0
+
+    def has(self, key: bytes, now_ms: i64) -> bool:
+        """Whether a message with this key came lately."""
+        self._forget(now_ms)
+        if key in self.keys:
+            self.duplicates += 1
+            return True
+        return False
+
+    def add(self, key: bytes, now_ms: i64) -> None:
+        self.keys[key] = int(now_ms)
+        self.order.append((int(now_ms), key))
+        if i64(len(self.order)) > self.size:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        came, key = self.order.popleft()
+        if self.keys.get(key) == came:
+            del self.keys[key]
+
+    def _forget(self, now_ms: i64) -> None:
+        order = self.order
+        while order and i64(order[0][0]) + self.window_ms <= now_ms:
+            self._drop_oldest()
+
+    def fact(self, key: bytes, now_ms: i64) -> bytes:
+        w = BytesWriter()
+        write_i64_be(w, now_ms)
+        w.write(key)
+        return w.getvalue()
+
+    def facts(self) -> list[bytes]:
+        """All of it, for a checkpoint."""
+        out: list[bytes] = []
+        w = BytesWriter()
+        for came, key in self.order:
+            write_i64_be(w, came)
+            w.write(key)
+            if i64(len(w)) >= CHUNK * ENTRY_BYTES:
+                out.append(w.getvalue())
+                w = BytesWriter()
+        if len(w) > 0:
+            out.append(w.getvalue())
+        return out
+
+    def restored(self, fact: bytes) -> None:
+        if len(fact) % ENTRY_BYTES != 0:
+            raise Damaged("the keys of a deduplication window are cut short")
+        pos: i64 = 0
+        while pos < i64(len(fact)):
+            self.add(fact[pos + 8 : pos + ENTRY_BYTES], read_i64_be(fact, pos))
+            pos += ENTRY_BYTES
+
+
+@final
+class Spot:
+    """Where the message with a key waits."""
+
+    def __init__(self, lane: Lane, seq: i64) -> None:
+        self.lane = lane
+        self.seq: i64 = seq
+
+    def waits(self) -> bool:
+        state = self.lane.state(self.seq)
+        return state < OUT or (self.lane.is_delayed() and self.lane.sleeps(self.seq))
+
+
+@final
+class Unique(Watcher):
+    def __init__(self, header: str, replaces: bool) -> None:
+        self.header = header
+        self.replaces = replaces
+        self.spots: dict[bytes, Spot] = {}
+        self.keys: dict[int, dict[int, bytes]] = {}  # lane: number: key
+        self.refused: i64 = 0
+        self.replaced: i64 = 0
+
+    def find(self, key: bytes) -> Spot | None:
+        """Where the message with this key waits, if one does."""
+        spot = self.spots.get(key)
+        return spot if spot is not None and spot.waits() else None
+
+    def add(self, key: bytes, lane: Lane, seq: i64) -> None:
+        self.spots[key] = Spot(lane, seq)
+        here = self.keys.get(int(lane.lid))
+        if here is None:
+            here = {}
+            self.keys[int(lane.lid)] = here
+        here[int(seq)] = key
+
+    def left(self, lane: PagedLane, seq: i64, m: Message | None) -> None:
+        here = self.keys.get(int(lane.lid))
+        if here is None:
+            return
+        key = here.pop(int(seq), None)
+        if key is not None:
+            spot = self.spots.get(key)
+            if spot is not None and spot.seq == seq and spot.lane is lane:
+                del self.spots[key]
+
+    def came_back(self, lane: PagedLane, seq: i64) -> None:
+        pass
+
+    def slept(self, lane: PagedLane, seq: i64) -> None:
+        pass
+
+    def dressed(self, lane: PagedLane, seq: i64, m: Message) -> Message:
+        return m
+
+
+@final
+class Rebuild(Visitor):
+    """Finds the keys of what waits, after a restart."""
+
+    def __init__(self, unique: Unique, lane: Lane) -> None:
+        self.unique = unique
+        self.lane = lane
+
+    def visit(self, seq: i64, m: Message) -> None:
+        key = key_of(m, self.unique.header)
+        if key:
+            self.unique.add(key, self.lane, seq)
+
+
+def window_of(arguments: Table) -> Window | None:
+    """The window that a queue or an exchange was declared with; its arguments have been checked."""
+    value = arguments.get(WINDOW)
+    if isinstance(value, int):
+        return Window(value, "", DEDUPLICATION_KEYS)
+    if not isinstance(value, dict):
+        return None
+    window = value.get("window")
+    header = value.get("header", "")
+    size = value.get("size", DEDUPLICATION_KEYS)
+    if not isinstance(window, int) or not isinstance(header, str) or not isinstance(size, int):
+        return None
+    return Window(window, header, size)
+
+
+def wrong_window(value: object) -> str:
+    """What is wrong with an x-message-deduplication, empty if nothing is."""
+    if isinstance(value, bool) or not isinstance(value, (int, dict)):
+        return '"expected milliseconds, or a table of window, header and size"'
+    table: dict[str, object] = value if isinstance(value, dict) else {"window": value}
+    for name in table:
+        if name not in ("window", "header", "size"):
+            return f"\"unknown key '{name}', expected window, header or size\""
+    window = table.get("window")
+    if isinstance(window, bool) or not isinstance(window, int) or not 0 < window <= DELAY_MAX_MS:
+        return f'"window has to be 1 to {DELAY_MAX_MS} ms"'
+    header = table.get("header", "x")
+    if not isinstance(header, str) or not header:
+        return '"header has to be the name of one"'
+    size = table.get("size", 1)
+    if isinstance(size, bool) or not isinstance(size, int) or not 0 < size <= DEDUPLICATION_KEYS_MAX:
+        return f'"size has to be 1 to {DEDUPLICATION_KEYS_MAX} keys"'
+    return ""
+
+
+def unique_of(arguments: Table) -> Unique | None:
+    how = arguments.get(UNIQUE)
+    header = arguments.get(UNIQUE_HEADER, "")
+    if not isinstance(how, str) or not isinstance(header, str):
+        return None
+    return Unique(header, how == "replace")
