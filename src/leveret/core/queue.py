@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from leveret.core.arguments import QUORUM
 from leveret.core.consumer import Consumer
+from leveret.core.dedup import Rebuild, Unique, Window, key_of, unique_of, window_of
 from leveret.core.destination import QueueBase
 from leveret.core.graves import MAXLEN, REJECTED, Graves
 from leveret.core.groups import Groups
@@ -81,6 +82,8 @@ class Queue(QueueBase, Holder):
         self.ranked: list[Lane] | None = None  # by priority, the highest first; None: there is one
         self.graves: Graves | None = None
         self.groups: Groups | None = None
+        self.window: Window | None = None
+        self.unique: Unique | None = None
         self.refused: i64 = 0  # publishes
         self.dropped: i64 = 0  # from its head, since it was full
         self.has_exclusive_consumer = False
@@ -114,6 +117,11 @@ class Queue(QueueBase, Holder):
                 self.graves = Graves(self)
             if rules.single_active:
                 self.single = SingleActive(self.queue_type == QUORUM)
+            if rules.keyed:
+                self.window = window_of(self.arguments)
+                self.unique = unique_of(self.arguments)
+                if self.unique is not None:
+                    self.lane.watch(self.unique)
             if rules.group_header:
                 groups = Groups(self, rules.group_header)
                 self.groups = groups
@@ -127,6 +135,8 @@ class Queue(QueueBase, Holder):
         rules = self.rules
         if rules is not None and index < FIRST_DELAYED:
             lane.weighs = rules.max_bytes >= 0
+        if self.unique is not None:
+            lane.watch(self.unique)
         broker.lanes[int(lane.lid)] = lane
         return lane
 
@@ -172,17 +182,22 @@ class Queue(QueueBase, Holder):
         pass
 
     def facts(self, out: StateSink) -> None:
-        pass
+        if self.window is not None:
+            for fact in self.window.facts():
+                out.fact(self.lane.lid, fact)
 
     def restored_note(self, lane: Lane, seq: i64, note: bytes) -> None:
         pass
 
     def restored_fact(self, fact: bytes) -> None:
-        pass
+        if self.window is not None:
+            self.window.restored(fact)
 
     def restored(self) -> None:
         for lane in self.all_lanes():
             lane.weigh_pages()
+            if self.unique is not None:
+                lane.visit(Rebuild(self.unique, lane))
 
     # ---- counts, for declare, listings and if-empty
 
@@ -408,6 +423,10 @@ class Queue(QueueBase, Holder):
             self.bury_later(lane, seq, REJECTED, None)
             seq += 1
 
+    def timed_out(self, lane: Lane, first: i64, last: i64) -> None:
+        """Not settled in time: back in their places, and counted as attempts."""
+        lane.requeue(first, last, True)
+
     def bury_later(self, lane: Lane, seq: i64, reason: i64, head: dict[str, object] | None) -> None:
         """A message that sleeps is dead. head: headers that its dead letter gets besides."""
         graves = self.graves
@@ -424,6 +443,12 @@ class Queue(QueueBase, Holder):
         if rules.max_length >= 0 and i64(self.ready_count()) >= rules.max_length:
             return True
         return rules.max_bytes >= 0 and self.ready_bytes() >= rules.max_bytes
+
+    def key_for_window(self, m: Message) -> bytes:
+        return b"" if self.window is None else key_of(m, self.window.header)
+
+    def key_for_unique(self, m: Message) -> bytes:
+        return b"" if self.unique is None else key_of(m, self.unique.header)
 
     def refuses(self, m: Message) -> bool:
         """A publish that finds the queue full, where it was declared to refuse those."""
