@@ -316,7 +316,6 @@ def test_an_exchange_that_only_receives_is_not_in_use(ch: Any, fresh: Fresh) -> 
     ch.exchange_delete(exchange, if_unused=True)
 
 
-@pytest.mark.later("sender-selected distribution (CC, BCC) is not built yet")
 def test_cc_and_bcc_are_further_keys(ch: Any, fresh: Fresh) -> None:
     """RabbitMQ's sender-selected distribution: CC stays in the headers, BCC is taken out."""
     exchange = declare(ch, fresh, "direct")

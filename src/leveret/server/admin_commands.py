@@ -27,6 +27,7 @@ from leveret.errors import CommandInvalid, ContentTooLarge, NotFound, Preconditi
 from leveret.message import ACCEPTED, RELEASED, Message
 from leveret.protocol.amqp091.channel import AmqpChannel
 from leveret.protocol.amqp091.connection import STATES, Connection
+from leveret.protocol.amqp091.copies import copy_keys, cut_bcc
 from leveret.server import admin_socket
 from leveret.server.admin import AdminServer, Args, Command
 from leveret.server.admin_message import (
@@ -243,8 +244,10 @@ class Commands:
         route = vhost.resolve(raw_route(exchange, key))
         message = make_message(properties, route.raw, body)
         queues = route.queues
-        if route.by_headers:
-            queues = vhost.route_by_message(route, Seen(message, key, None))
+        more = copy_keys(message)
+        cut_bcc(message)
+        if route.by_headers or more is not None:
+            queues = vhost.route_by_message(route, Seen(message, key, more))
         if not queues:
             raise NotFound(
                 f"no queue takes this message: exchange '{exchange}', routing key '{key}' in vhost '{vhost.name}'"

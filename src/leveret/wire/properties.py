@@ -17,7 +17,7 @@ from librt.strings import BytesWriter, read_i16_be, read_i32_be
 from leveret.errors import MalformedFrame
 from leveret.native import i64
 from leveret.wire.buffer import Reader, overrun, put_longlong, put_octet, put_short, put_shortstr
-from leveret.wire.table import check_table, put_table, read_table
+from leveret.wire.table import check_table, field_end, find_field, put_table, read_table
 
 CONTENT_TYPE: Final = 0x8000
 CONTENT_ENCODING: Final = 0x4000
@@ -329,3 +329,15 @@ def headers_bytes_at(data: bytes, pos: i64, end: i64) -> bytes:
     """The headers as encoded, length and all; empty if there are none."""
     at = find_property(data, pos, end, HEADERS)
     return b"" if at < 0 else data[at : _after(data, at, end, HEADERS)]
+
+
+def without_header(data: bytes, pos: i64, end: i64, name: bytes) -> bytes:
+    """The properties from `pos` to `end` without the first header of a name; all other bytes are as they were."""
+    at = find_property(data, pos, end, HEADERS)
+    type_at = -1 if at < 0 else find_field(data, at, end, name)
+    if type_at < 0:
+        return data[pos:end]
+    begin = type_at - len(name) - 1
+    stop = field_end(data, type_at, end)
+    left = (i64(read_i32_be(data, at)) & 0xFFFFFFFF) - (stop - begin)
+    return b"".join((data[pos:at], int(left).to_bytes(4, "big"), data[at + 4 : begin], data[stop:end]))

@@ -246,6 +246,11 @@ def find_field(data: bytes, pos: i64, end: i64, name: bytes) -> i64:
     return -1
 
 
+def field_end(data: bytes, type_at: i64, end: i64) -> i64:
+    """Where the value of a field that `find_field` found ends."""
+    return _step(data, type_at, end, 1)
+
+
 def check_table(reader: Reader) -> bool:
     """Steps over a table and raises `MalformedFrame` where reading it would, without making its values.
 

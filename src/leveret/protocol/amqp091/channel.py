@@ -32,6 +32,7 @@ from leveret.protocol.amqp091.content import (
     copies_of,
     properties_of,
 )
+from leveret.protocol.amqp091.copies import copy_keys, cut_bcc
 from leveret.protocol.amqp091.tx import Transaction
 from leveret.wire import methods as wire
 
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 HAS_USER_ID: Final[i64] = 0x0010
 HAS_EXPIRATION: Final[i64] = 0x0100
-HAS_HEADERS: Final[i64] = 0x2000
+HAS_COPIES: Final[i64] = 1  # of what `check_properties` says: there is a header CC or BCC
 HELD_FRAME_BYTES: Final[i64] = 64  # what a frame that is held costs beside its bytes
 
 
@@ -167,27 +168,27 @@ class AmqpChannel(Session):
             return None
 
     def publish_special(self, route: Route, m: Message, found: i64) -> None:
-        """A publish that needs a look: mandatory, routed by headers, with a user-id, gathered, in a transaction, with
-        terms, or to queues with rules. found: what `check_properties` said of its headers."""
+        """A publish that needs a look: mandatory, routed by headers or by more keys, with a user-id, gathered, in a
+        transaction, with terms, or to queues with rules. found: what `check_properties` said of its headers."""
         flags: i64 = i64(read_i16_be(m.data, 19)) & 0xFFFF
-        if flags & HAS_USER_ID != 0 and not self._may_say(m):
-            return
-        if found & 1 != 0:
-            text = "headers 'CC' and 'BCC' are not supported by this version of Leveret"
-            self.fail(at_method(PreconditionFailed(text), wire.BASIC_PUBLISH))
-            return
         asks = found & ASKS_BY_HEADERS
         if flags & HAS_EXPIRATION != 0:
             asks |= ASKS_EXPIRATION
-        if asks != 0:
-            try:
+        more: list[str] | None = None
+        try:
+            if asks != 0:
                 route.vhost.set_terms(route, m, asks)
-            except PeerError as error:
-                self.fail(at_method(error, wire.BASIC_PUBLISH))
-                return
+            if found & HAS_COPIES != 0:
+                more = copy_keys(m)
+                cut_bcc(m)
+        except PeerError as error:
+            self.fail(at_method(error, wire.BASIC_PUBLISH))
+            return
+        if flags & HAS_USER_ID != 0 and not self._may_say(m):
+            return
         queues = route.queues
-        if route.by_headers:
-            queues = route.vhost.route_by_message(route, Seen(m, route.key, None))
+        if route.by_headers or more is not None:
+            queues = route.vhost.route_by_message(route, Seen(m, route.key, more))
         tx = self.tx
         if tx is not None:
             tx.publish(route, queues, m)
