@@ -138,6 +138,36 @@ def test_nothing_is_kept_of_what_is_gone() -> None:
     assert all(not here for here in queue.unique.keys.values())
 
 
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_window_of_an_exchange(restart: bool) -> None:
+    rig = Rig()
+    rig.vhost.declare_exchange("x", "fanout", True, False, False, {"x-message-deduplication": 1_000}, False)
+    for name in ("q", "r"):
+        rig.queue(name)
+        rig.vhost.bind_queue(name, "x", "", {}, None)
+    rig.at(5_000)
+    rig.send("", b"a", Properties(message_id="1"), exchange="x")
+    rig.settle_down()
+    if restart:
+        rig = rig.crash()
+        rig.at(5_000)
+    rig.send("", b"b", Properties(message_id="1"), exchange="x")
+    rig.send("q", b"c", Properties(message_id="1"))
+    rig.settle_down()
+    rig.at(6_000)
+    rig.send("", b"d", Properties(message_id="1"), exchange="x")
+    rig.settle_down()
+    assert (waiting(rig, "q"), waiting(rig, "r")) == ([b"a", b"c", b"d"], [b"a", b"d"])
+    rig.vhost.delete_exchange("x", False)
+    rig.settle_down()
+    assert "x" not in rig.crash().vhost.stores
+
+
+def test_a_window_of_an_exchange_that_is_none() -> None:
+    with pytest.raises(PreconditionFailed, match="window has to be"):
+        Rig().vhost.declare_exchange("x", "topic", True, False, False, {"x-message-deduplication": 0}, False)
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final, final
 
+from leveret.core.dedup import WINDOW, wrong_window
 from leveret.core.destination import (
     NO_ARGUMENTS,
     Binding,
@@ -129,11 +130,15 @@ def check_exchange(kind: str, arguments: Table, what: str) -> None:
         check_exchange(inner, arguments, what)
     elif kind == CONSISTENT_HASH:
         check_hash_arguments(arguments, what)
+    if WINDOW in arguments:
+        wrong = wrong_window(arguments[WINDOW])
+        if wrong:
+            raise PreconditionFailed(f"invalid arg '{WINDOW}' for {what}: {wrong}")
 
 
 def needs_store(kind: str, arguments: Table) -> bool:
     """Whether an exchange like this keeps something, and has a number for it."""
-    return kind == DELAYED
+    return kind == DELAYED or WINDOW in arguments
 
 
 @final

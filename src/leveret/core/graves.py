@@ -82,6 +82,8 @@ class Graves:
         if first is None:
             return False
         dead = bury(m, queue.name, reason, dlx, rules.dlx_key, queue.turn.now_ms)
+        if lane is not None and home.delay_dead(dlx, dead.message, lane, seq):
+            return True
         targets = home.dead_targets(first, dead)
         if not targets:
             return False

@@ -205,7 +205,7 @@ def due_copy(m: Message, now_ms: i64) -> Message:
     return copy
 
 
-def hold_at(home: VHost, holder: Holder, m: Message) -> i64:
+def hold_at(home: VHost, holder: Holder, m: Message, source: Lane | None, source_seq: i64) -> i64:
     """Keep a message of a delaying exchange until it is due."""
     lane, seq = hold(holder, m)
-    return journal_move(home, m, [lane], [int(seq)], None, 0)
+    return journal_move(home, m, [lane], [int(seq)], source, source_seq)

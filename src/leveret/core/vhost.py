@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Final
 
 from leveret import limits
 from leveret.core.consumer import Consumer
-from leveret.core.destination import Destination, QueueBase, QueueFactory, Routed
-from leveret.core.intake import due_copy, offer, set_terms
+from leveret.core.destination import NO_ARGUMENTS, Destination, QueueBase, QueueFactory, Routed
+from leveret.core.exchange import Exchange
+from leveret.core.exchange_store import ExchangeStore
+from leveret.core.intake import ASKS_BY_HEADERS, due_copy, hold_at, offer, set_terms
 from leveret.core.queue import Getter, Queue
 from leveret.core.rules import rules_of
 from leveret.core.serving import check_may_consume, priority_of
 from leveret.core.topology import Topology
 from leveret.core.view import Seen
-from leveret.errors import AccessRefused, BrokerError, NotSupported
+from leveret.errors import AccessRefused, BrokerError, NotSupported, PeerError
 from leveret.journal import Journal
 from leveret.message import Message
 from leveret.native import i64
@@ -27,7 +29,6 @@ from leveret.seams import TopologyJournal
 if TYPE_CHECKING:
     from leveret.core.broker import Broker
     from leveret.core.death import DeadMessage
-    from leveret.core.exchange import Exchange
     from leveret.core.lane import Lane
 
 Table = dict[str, object]
@@ -48,8 +49,9 @@ class Route:
         self.key = key
         self.mandatory = mandatory
         self.queues = NO_QUEUES
-        self.by_headers = False  # the queues depend on the message's headers
+        self.by_headers = False  # the queues depend on more of the message than its key
         self.simple = False  # nothing but the queues matters
+        self.store: ExchangeStore | None = None  # of the exchange, if it keeps something
 
 
 class VHostJournal(TopologyJournal):
@@ -87,6 +89,19 @@ class Queues(QueueFactory):
         assert isinstance(queue, Queue)
         queue.set_rules(rules_of(queue.arguments, queue.queue_type))
 
+    def exchange_made(self, exchange: Destination) -> None:
+        assert isinstance(exchange, Exchange)
+        store = ExchangeStore(self.home, exchange)
+        self.home.stores[exchange.name] = store
+        self.broker.holders[int(exchange.qid)] = store
+
+    def exchange_gone(self, exchange: Destination) -> None:
+        assert isinstance(exchange, Exchange)
+        store = self.home.stores.pop(exchange.name, None)
+        self.broker.holders.pop(int(exchange.qid), None)
+        if store is not None:
+            store.drop()
+
     def queue_gone(self, queue: QueueBase) -> None:
         assert isinstance(queue, Queue)
         broker = self.broker
@@ -102,6 +117,7 @@ class VHost:
         self.broker = broker
         self.turn = broker.turn
         self.journal = broker.journal
+        self.stores: dict[str, ExchangeStore] = {}  # of exchanges that keep something
         self.topology = Topology(name, VHostJournal(name, broker.journal), Queues(self), broker.ids)
         self.routes: dict[bytes, Route] = {}
         self.version: i64 = 0
@@ -134,6 +150,9 @@ class VHost:
         for queue in route.queues:
             if not queue.plain_in:
                 route.simple = False
+        route.store = self.stores.get(exchange)
+        if route.store is not None:
+            route.simple = False
         if len(self.routes) >= ROUTES:
             self.routes.clear()
         self.routes[raw] = route
@@ -179,15 +198,45 @@ class VHost:
 
     def set_terms(self, route: Route, m: Message, asks: i64) -> None:
         """Find out what a message asks of time. Raises PreconditionFailed."""
-        set_terms(m, asks, False, self.turn.now_ms)
+        store = route.store
+        set_terms(m, asks, store is not None and store.exchange.delays, self.turn.now_ms)
 
     def take(self, route: Route, queues: list[Queue], m: Message) -> i64:
         """Publish what is not plain, or to queues that are not. Returns its position; see `refused`."""
         self.refused = False
+        store = route.store
+        if store is not None:
+            return self._take_by_store(store, queues, m)
         if not queues:
             self.unroutable += 1
             return 0
         return max(offer(self, queues, m, None, 0), 0)
+
+    def _take_by_store(self, store: ExchangeStore, queues: list[Queue], m: Message) -> i64:
+        """As `take`, through an exchange that keeps something: all of it is one record."""
+        journal = self.journal
+        in_tx = journal.all_said() < 0
+        if not in_tx:
+            journal.begin_tx()
+        position: i64 = 0
+        if not store.is_duplicate(m, self.turn.now_ms):
+            terms = m.terms
+            if store.exchange.delays and terms is not None and terms.due_ms > self.turn.now_ms:
+                position = hold_at(self, store, m, None, 0)
+            elif queues:
+                position = max(offer(self, queues, m, None, 0), 0)
+            else:
+                self.unroutable += 1
+        return position if in_tx else journal.end_tx()
+
+    def route_due(self, exchange: Exchange, m: Message, lane: Lane, seq: i64) -> None:
+        """A message that an exchange delayed, asleep in its lane, is routed now."""
+        copy = due_copy(m, self.turn.now_ms)
+        key = key_of_route(m.route)
+        queues = as_queues(self.topology.route(exchange.name, Seen(copy, key, None)))
+        if not queues or offer(self, queues, copy, lane, seq) < 0:
+            self.unroutable += 1
+            lane.remove(seq, True)
 
     def offer(self, queues: list[Queue], m: Message, source: Lane | None, source_seq: i64) -> i64:
         return offer(self, queues, m, source, source_seq)
@@ -196,6 +245,22 @@ class VHost:
         """A message that was delayed, and sleeps, goes to its queues."""
         if offer(self, queues, due_copy(m, self.turn.now_ms), lane, seq) < 0:
             lane.remove(seq, True)
+
+    def delay_dead(self, exchange: str, m: Message, lane: Lane, seq: i64) -> bool:
+        """Hold a dead letter whose exchange delays it, by a header of its own. False if it goes on at once."""
+        store = self.stores.get(exchange)
+        if store is None or not store.exchange.delays:
+            return False
+        try:
+            set_terms(m, ASKS_BY_HEADERS, True, self.turn.now_ms)
+        except PeerError:
+            return False  # it meant something to somebody else
+        terms = m.terms
+        if terms is None or terms.due_ms <= self.turn.now_ms:
+            return False
+        self.dead_letters += 1
+        hold_at(self, store, m, lane, seq)
+        return True
 
     def dead_targets(self, first: Exchange, dead: DeadMessage) -> list[Queue]:
         """Where a dead letter goes: what its keys match, but for queues that it would come back to for ever."""
@@ -292,6 +357,9 @@ class VHost:
         """Raises AccessRefused when an exclusive consumer is in the way."""
         check_may_consume(queue, consumer)
         consumer.priority = priority_of(consumer.arguments)
+        overdue = self.broker.overdue
+        consumer.timeout_ms = overdue.limit_ms(queue, consumer.arguments)
+        overdue.watch(consumer)
         queue.add_consumer(consumer)
 
     def cancel(self, consumer: Consumer) -> None:
@@ -305,6 +373,7 @@ class VHost:
             self._changed()
 
     def get(self, queue: Queue, getter: Getter) -> None:
+        getter.timeout_ms = self.broker.overdue.limit_ms(queue, NO_ARGUMENTS)
         queue.get(getter)
 
     def recovered(self) -> None:
@@ -314,6 +383,8 @@ class VHost:
             assert isinstance(queue, Queue)
             self.broker.expiry.add(queue, self)
             queue.restored()
+        for store in self.stores.values():
+            store.restored()
         self._changed()
 
     def expire_queue(self, queue: Queue) -> None:
@@ -335,3 +406,9 @@ def as_queues(found: list[Destination]) -> list[Queue]:
         assert isinstance(d, Queue)
         queues.append(d)
     return queues
+
+
+def key_of_route(route: bytes) -> str:
+    """The routing key of a message's route."""
+    at = 1 + route[0]
+    return route[at + 1 : at + 1 + route[at]].decode("utf-8", "surrogateescape")

@@ -1,0 +1,97 @@
+"""What an exchange keeps: messages that are not due, and the keys of a deduplication window.
+
+Most exchanges keep nothing and have no store. It holds messages in lanes of its own until they are due (delays.py)
+and has them routed then, in one record with their leaving.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+from leveret.core.dedup import Window, key_of, window_of
+from leveret.core.exchange import Exchange
+from leveret.core.holder import Holder
+from leveret.core.lane import Lane
+from leveret.core.paging import LaneOwner
+from leveret.journal import StateSink, lane_id
+from leveret.message import Message
+from leveret.native import i64
+
+if TYPE_CHECKING:
+    from leveret.core.vhost import VHost
+
+
+@final
+class ExchangeStore(Holder):
+    def __init__(self, home: VHost, exchange: Exchange) -> None:
+        self.home = home
+        self.exchange = exchange
+        self.owner_of_lanes = LaneOwner()
+        self.lanes: dict[int, Lane] = {}
+        self.window: Window | None = window_of(exchange.arguments)
+
+    def lane_at(self, index: i64) -> Lane:
+        lane = self.lanes.get(int(index))
+        if lane is None:
+            broker = self.home.broker
+            number = lane_id(self.exchange.qid, index)
+            lane = Lane(number, self.owner_of_lanes, broker.journal, broker.pager, self.keeps())
+            self.lanes[int(index)] = lane
+            broker.lanes[int(number)] = lane
+        return lane
+
+    def all_lanes(self) -> list[Lane]:
+        return list(self.lanes.values())
+
+    def keeps(self) -> bool:
+        return self.exchange.durable
+
+    def due(self, lane: Lane, seq: i64, m: Message) -> None:
+        self.home.route_due(self.exchange, m, lane, seq)
+
+    def sleeping_count(self) -> int:
+        n: i64 = 0
+        for lane in self.lanes.values():
+            n += lane.asleep
+        return int(n)
+
+    def is_duplicate(self, m: Message, now_ms: i64) -> bool:
+        """Whether a message with its key came lately. If not, its key is noted and journaled: call it in one
+        transaction with what is done with the message."""
+        window = self.window
+        if window is None:
+            return False
+        key = key_of(m, window.header)
+        if not key:
+            return False
+        if window.has(key, now_ms):
+            return True
+        window.add(key, now_ms)
+        if m.persistent and self.keeps():
+            self.home.journal.fact(lane_id(self.exchange.qid, 0), window.fact(key, now_ms))
+        return False
+
+    def drop(self) -> None:
+        """The exchange is deleted (and that is journaled)."""
+        broker = self.home.broker
+        for lane in self.lanes.values():
+            lane.drop()
+            broker.lanes.pop(int(lane.lid), None)
+
+    def notes(self, lane: Lane, out: StateSink) -> None:
+        pass
+
+    def facts(self, out: StateSink) -> None:
+        if self.window is not None:
+            for fact in self.window.facts():
+                out.fact(lane_id(self.exchange.qid, 0), fact)
+
+    def restored_note(self, lane: Lane, seq: i64, note: bytes) -> None:
+        pass
+
+    def restored_fact(self, fact: bytes) -> None:
+        if self.window is not None:
+            self.window.restored(fact)
+
+    def restored(self) -> None:
+        pass
