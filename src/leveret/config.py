@@ -112,6 +112,12 @@ class Config:
     message_size_max_bytes: int = key(
         limits.MESSAGE_SIZE_BYTES, size(1, limits.MESSAGE_SIZE_CEILING_BYTES), "largest body of a message"
     )
+    consumer_timeout_ms: int = key(
+        0, whole(0, limits.CONSUMER_TIMEOUT_MAX_MS), "time to settle a delivery in; 0 for any time"
+    )
+    consumer_timeout_closes_channel: bool = key(
+        False, BOOL, "close the channel of a consumer that took longer, as RabbitMQ 3 does"
+    )
     memory_high_watermark: Watermark = key(
         Watermark(relative=0.6), WATERMARK, "memory in use from which publishers are blocked"
     )

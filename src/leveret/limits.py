@@ -47,4 +47,5 @@ LOG_SEGMENTS: Final = 4
 BLOCK_BYTES: Final = 4_194_304  # a block is at most about this; larger records are cut into chains
 LOG_BACKLOG_BYTES: Final = 16_777_216  # with this much waiting to be written, publishers are not read from
 DELIVERED_MARK_STEP: Final = 4_096
+CONSUMER_TIMEOUT_MAX_MS: Final = 315_360_000_000  # ten years
 LATE_RUNS: Final = 1_024  # of deliveries that a channel was too slow with and may still settle

@@ -6,10 +6,12 @@ from leveret.core.access import Access
 from leveret.core.expiry import Expiry
 from leveret.core.holder import Holder
 from leveret.core.lane import Lane
+from leveret.core.overdue import Overdue
 from leveret.core.topology import Ids
 from leveret.core.turn import Turn
 from leveret.core.vhost import VHost
 from leveret.journal import CleanJournal, Journal, Pager
+from leveret.native import i64
 
 
 class Broker:
@@ -22,6 +24,7 @@ class Broker:
         self.lanes: dict[int, Lane] = {}
         self.holders: dict[int, Holder] = {}  # who has the lanes
         self.expiry = Expiry()
+        self.overdue = Overdue()
         self.vhosts: dict[str, VHost] = {}
         self.blocked = ""  # why publishing is blocked: memory, disk
 
@@ -31,6 +34,11 @@ class Broker:
             vhost = VHost(name, self)
             self.vhosts[name] = vhost
         return vhost
+
+    def tick(self, mono_ms: i64) -> None:
+        """Ten times a second. mono_ms: a clock that is never set."""
+        self.expiry.tick(mono_ms)
+        self.overdue.tick(mono_ms)
 
     def knows_page(self, lane: int, base: int) -> bool:
         """Whether a page file belongs to a page that lives."""

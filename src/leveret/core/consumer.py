@@ -30,6 +30,7 @@ class Consumer:
         self.late: i64 = 0  # of these, no longer its own, since it took too long (session.py)
         self.exclusive = False
         self.priority: i64 = 0
+        self.timeout_ms: i64 = 0  # in which it has to settle a delivery; 0 for ever
         self.active = True  # false once cancelled: its unsettled deliveries may live on
         self.delivered: i64 = 0
         self.arguments: dict[str, object] = {}
@@ -47,10 +48,6 @@ class Consumer:
             if limit != 0 and limit - session.out < room:
                 room = limit - session.out
         return room
-
-    def holds(self) -> i64:
-        """How many messages of its queue are with it."""
-        return self.out - self.late
 
     def deliver(self, m: Message, lane: Lane, seq: i64, redelivered: bool) -> None:
         """Take one message. Counts itself out unless `no_ack`."""

@@ -406,6 +406,8 @@ class Queue(QueueBase, Holder):
                         return False
                     self._none_for_getters()
                     return True
+                if g.timeout_ms > 0:
+                    self.home.broker.overdue.watch(g)
             del getters[0]
         self.getters = None
         return True

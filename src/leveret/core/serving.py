@@ -87,16 +87,19 @@ class SingleActive:
         if consumers is None:
             self.active = None
             return None
-        if active is not None and not self.by_rank:
+        if active is not None and active.late == 0 and not self.by_rank:
             return active
-        best = active
+        best = active if active is not None and active.late == 0 else None
         for c in consumers:
-            if best is None or c.priority > best.priority:
+            # One that did not settle in time is passed over until it has.
+            if c.late == 0 and (best is None or c.priority > best.priority):
                 best = c
+        if best is None:
+            best = active if active is not None else consumers[0]
         if active is None or best is active:
             self.active = best
             return best
-        if active.holds() > 0:
+        if active.late == 0 and active.out > 0:
             return None  # what it has it may settle, more it does not get (rabbit_fifo: quiescing)
         self.active = best
         consumers.remove(active)  # behind the others of its priority

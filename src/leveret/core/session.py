@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from leveret.core.consumer import Consumer
 from leveret.core.lane import Lane
+from leveret.limits import LATE_RUNS
 from leveret.message import ACCEPTED, REJECTED
 from leveret.native import i64
 
@@ -31,6 +32,10 @@ class Session:
         self.next_tag: i64 = 1
         self.runs: list[Run] = []
         self.head: i64 = 0  # runs before it are settled
+        self.late: list[Run] | None = (
+            None  # taken back, since it took too long; the other side has them in hand
+        )
+        self.late_below: i64 = 0  # so may be lower tags, and are known no more
         self.consumers: dict[str, Consumer] = {}
 
     def open_for_deliveries(self) -> bool:
@@ -72,10 +77,10 @@ class Session:
         if multiple:
             if tag == 0:
                 tag = self.next_tag - 1
-                if self.head >= n:
-                    return True
-            elif self._find(tag) < 0:
+            elif self._find(tag) < 0 and not self._is_late(tag):
                 return False
+            if self.late is not None:
+                self._drop_late(0, tag)
             while self.head < n:
                 run = runs[self.head]
                 if run.tag > tag:
@@ -103,7 +108,7 @@ class Session:
                 return True
         i = self._find(tag)
         if i < 0:
-            return False
+            return self._drop_late(tag, tag)
         run = self._cut(i, tag)
         self._finish(run.consumer, run.lane, run.seq, 1, outcome)
         return True
@@ -112,11 +117,14 @@ class Session:
         """Take deliveries out without settling them, for a transaction. None if there is no such delivery."""
         if not multiple:
             i = self._find(tag)
-            return None if i < 0 else [self._cut(i, tag)]
+            if i < 0:
+                return [] if self._drop_late(tag, tag) else None
+            return [self._cut(i, tag)]
         if tag == 0:
             tag = self.next_tag - 1
-        elif self._find(tag) < 0:
+        elif self._find(tag) < 0 and not self._is_late(tag):
             return None
+        self._drop_late(0, tag)
         taken: list[Run] = []
         while self.head < i64(len(self.runs)) and self.runs[self.head].tag <= tag:
             run = self.runs[self.head]
@@ -174,7 +182,108 @@ class Session:
             run = runs[i]
             self._give_back(run, handed_out)
             i += 1
+        self._drop_late(0, self.next_tag)
+        self.late_below = 0
         self.out = 0
+
+    # ---- what takes too long
+
+    def give_up(self, below: i64, limit_ms: i64) -> None:
+        """Take back the deliveries with tags below this one whose consumers have this limit. They keep on counting
+        as what the other side has in hand, until it settles them, which changes nothing then."""
+        runs = self.runs
+        n: i64 = len(runs)
+        i = self.head
+        if i >= n or runs[i].tag >= below:
+            return
+        stop = i
+        overdue = False
+        while stop < n and runs[stop].tag < below:
+            overdue = overdue or runs[stop].consumer.timeout_ms == limit_ms
+            stop += 1
+        if not overdue or self.ends_overdue(limit_ms):
+            return
+        kept: list[Run] = []
+        found: list[Run] = []
+        while i < stop:
+            run = runs[i]
+            if run.consumer.timeout_ms == limit_ms:
+                count = min(run.count, below - run.tag)
+                found.append(Run(run.tag, run.seq, count, run.lane, run.consumer))
+                run.tag += count
+                run.seq += count
+                run.count -= count
+            if run.count > 0:
+                kept.append(run)
+            i += 1
+        self.runs = kept + runs[stop:]
+        self.head = 0
+        for run in found:
+            self._take_back(run)
+
+    def ends_overdue(self, limit_ms: i64) -> bool:
+        """Something was not settled in time. True if that ends the session, and has ended it."""
+        return False
+
+    def _take_back(self, run: Run) -> None:
+        late = self.late
+        if late is None:
+            late = []
+            self.late = late
+        run.consumer.late += run.count
+        late.append(run)
+        if len(late) > LATE_RUNS:
+            self.late_below = max(self.late_below, late[0].tag + late[0].count)
+            self._drop_late(0, self.late_below - 1)
+        queue = run.consumer.queue
+        if not queue.gone:
+            queue.timeouts += run.count
+            queue.timed_out(run.lane, run.seq, run.seq + run.count - 1)
+            queue.wake()
+
+    def _is_late(self, tag: i64) -> bool:
+        if tag > 0 and tag < self.late_below:
+            return True
+        late = self.late
+        if late is not None:
+            for run in late:
+                if run.tag <= tag < run.tag + run.count:
+                    return True
+        return False
+
+    def _drop_late(self, first: i64, last: i64) -> bool:
+        """The other side is done with what was taken back and has tags first..last: it has credit for as much again.
+        False if there is nothing."""
+        late = self.late
+        if late is None:
+            return 0 < first < self.late_below
+        found = 0 < first < self.late_below
+        left: list[Run] = []
+        for run in late:
+            low = max(first, run.tag)
+            high = min(last, run.tag + run.count - 1)
+            if low > high:
+                left.append(run)
+                continue
+            found = True
+            count = high - low + 1
+            self.out -= count
+            run.consumer.out -= count
+            run.consumer.late -= count
+            run.consumer.queue.wake()
+            if high < run.tag + run.count - 1:
+                rest = run.tag + run.count - 1 - high
+                left.append(Run(high + 1, run.seq + run.count - rest, rest, run.lane, run.consumer))
+            if low > run.tag:
+                left.append(Run(run.tag, run.seq, low - run.tag, run.lane, run.consumer))
+        self.late = left if left else None
+        if found and self.prefetch != 0:
+            self._wake_all()
+        return found
+
+    def _wake_all(self) -> None:
+        for c in self.consumers.values():
+            c.queue.wake()
 
     def unsettled(self) -> list[Run]:
         return self.runs[self.head :]
@@ -199,8 +308,7 @@ class Session:
                 lane.requeue(seq, seq + count - 1, True)
             queue.wake()
         if self.prefetch != 0:
-            for c in self.consumers.values():
-                c.queue.wake()
+            self._wake_all()
 
     def _find(self, tag: i64) -> i64:
         """Index of the run that has the tag, or -1."""

@@ -77,6 +77,7 @@ class Server:
         self.settings.frame_max_bytes = config.frame_max_bytes
         self.settings.channel_max = config.channel_max
         self.settings.heartbeat_s = config.heartbeat_s
+        self.settings.overdue_closes_channel = config.consumer_timeout_closes_channel
         self.settings.message_size_max_bytes = config.message_size_max_bytes
         self.settings.gather_max_bytes = max(
             4 * config.message_size_max_bytes, self.settings.gather_max_bytes
@@ -95,6 +96,7 @@ class Server:
         for user in self.config.users.values():
             hashed = None if user.password_hash is None else base64.b64decode(user.password_hash)
             broker.access.add(User(user.name, user.password, hashed, tuple(user.tags)))
+        broker.overdue.default_ms = self.config.consumer_timeout_ms
         self.core_turn = broker.turn
         self.journal = self.storage.log_journal
         self.pager = self.storage.file_pager
@@ -381,7 +383,7 @@ class Server:
             self.journal.tick += 1
             if not self.journal.empty():
                 self.journal.urgent = True
-        self.broker.expiry.tick(now)
+        self.broker.tick(now)
         if self.watermarks.due(now):
             self._watermarks(now)
             self._visit(now)

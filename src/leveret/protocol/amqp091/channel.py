@@ -237,6 +237,19 @@ class AmqpChannel(Session):
             unsigned = int(tag) & 0xFFFF_FFFF_FFFF_FFFF
             self.fail(at_method(PreconditionFailed(f"unknown delivery tag {unsigned}"), method))
 
+    def ends_overdue(self, limit_ms: i64) -> bool:
+        """RabbitMQ's consumer_timeout, if this listener is to do as RabbitMQ 3 does."""
+        if not self.peer.connection.settings.overdue_closes_channel:
+            return False
+        self.fail(
+            PreconditionFailed(
+                f"delivery acknowledgement on channel {int(self.number)} timed out. "
+                f"Timeout value used: {int(limit_ms)} ms. "
+                "This timeout value can be configured, see consumers doc guide to learn more"
+            )
+        )
+        return True
+
     def open_for_deliveries(self) -> bool:
         return not self.closing and self.peer.can_take()
 

@@ -66,6 +66,7 @@ class Settings:
         self.frame_max_bytes: i64 = limits.FRAME_MAX_BYTES
         self.channel_max: i64 = limits.CHANNELS_PER_CONNECTION
         self.heartbeat_s: i64 = limits.HEARTBEAT_S
+        self.overdue_closes_channel = False  # a delivery that is not settled in time
         self.message_size_max_bytes: i64 = limits.MESSAGE_SIZE_BYTES
         self.gather_max_bytes: i64 = 4 * limits.MESSAGE_SIZE_BYTES
 

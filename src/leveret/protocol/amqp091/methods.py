@@ -14,6 +14,7 @@ from librt.strings import BytesWriter
 
 from leveret.core.arguments import check_consumer
 from leveret.core.destination import named
+from leveret.core.serving import check_may_get
 from leveret.core.vhost import VHost
 from leveret.errors import (
     ChannelError,
@@ -316,6 +317,7 @@ def basic_get(channel: AmqpChannel, r: Reader) -> None:
     no_ack = r.octet() & 1 != 0
     vhost = vhost_of(channel)
     queue = vhost.queue(name, channel.peer.connection)
+    check_may_get(queue)
     getter = AmqpGetter(channel, queue, no_ack)
     channel.hold()
     channel.getter = getter
