@@ -374,7 +374,6 @@ class VHost:
 
     def get(self, queue: Queue, getter: Getter) -> None:
         getter.timeout_ms = self.broker.overdue.limit_ms(queue, NO_ARGUMENTS)
-        getter.timeout_ms = self.broker.overdue.limit_ms(queue, NO_ARGUMENTS)
         queue.get(getter)
 
     def recovered(self) -> None:
