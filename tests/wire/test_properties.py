@@ -19,6 +19,7 @@ from leveret.wire.properties import (
     decode_properties,
     encode_properties,
     find_property,
+    without_header,
 )
 
 from .tables import table
@@ -289,3 +290,19 @@ def test_pamqp_reads_and_writes_the_same_bytes(values: dict[str, object]) -> Non
     header.unmarshal(b"\x00\x3c\x00\x00" + bytes(8) + encoded)
     for name, _ in theirs:
         assert getattr(header.properties, name) == getattr(theirs, name)
+
+
+@given(some_properties, st.sampled_from(["BCC", "", "x" * 255]), st.integers(0, 3))
+def test_a_header_is_cut_out(values: dict[str, object], name: str, at: int) -> None:
+    """As if it had never been there, wherever it stands; whatever surrounds it is of no concern."""
+    headers = values.get("headers")
+    if isinstance(headers, dict):
+        headers.pop(name, None)
+    without = encode_properties(Properties(**values))  # type: ignore[arg-type]
+    assert without_header(b"##" + without + b"##", 2, 2 + len(without), name.encode()) == without
+    if isinstance(headers, dict):
+        fields = list(headers.items())
+        fields.insert(min(at, len(fields)), (name, ["a", {"b": [None]}]))
+        values = {**values, "headers": dict(fields)}
+        encoded = encode_properties(Properties(**values))  # type: ignore[arg-type]
+        assert without_header(b"##" + encoded + b"##", 2, 2 + len(encoded), name.encode()) == without
