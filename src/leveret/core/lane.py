@@ -267,6 +267,7 @@ class Lane(PagedLane):
 
     def _rewind(self, page: Page, slot: i64) -> None:
         """Something at this slot is ready again: the cursor must not be behind it."""
+        self.returns += 1
         at = self.cursor_page
         if at is None or at.dropped or page.base < at.base:
             self.cursor_page = page
@@ -439,6 +440,21 @@ class Lane(PagedLane):
         if self.watcher is not None:
             self.watcher.slept(self, seq)
         return True
+
+    def seize_all(self) -> None:
+        """Put all that is ready to sleep: what recovery brought back of messages that are not due."""
+        for page in self.pages or []:
+            states = page.touch(page.count)
+            slot: i64 = 0
+            while slot < page.count:
+                if i64(states[slot]) < OUT:
+                    states[slot] = 4
+                slot += 1
+            page.out += page.ready
+            page.ready = 0
+        self.out += self.ready
+        self.asleep += self.ready
+        self.ready = 0
 
     def doze(self, seq: i64) -> None:
         """A message that is out has no consumer any more, and is not ready either."""

@@ -70,6 +70,10 @@ class Page(Held):
         # Once encoded, or restored: not exact when some of its messages are gone since, but never too late.
         self.next_ms: i64 = 0  # a message in it is due or expires by its own word (0: none)
         self.first_stamp_ms: i64 = -1  # the oldest of those that have terms was published (-1: none has)
+        # Who looks after the times of its messages (expiry.py, delays.py) notes here when that is to be (0: no more), and
+        # when it last was (-1: never).
+        self.look_ms: i64 = 0
+        self.looked_ms: i64 = -1
 
     def live(self) -> i64:
         return self.ready + self.out

@@ -163,6 +163,7 @@ class PagedLane:
         self.weighs = False  # counts `ready_bytes`
         self.ready_bytes: i64 = 0  # bodies
         self.watcher: Watcher | None = None
+        self.returns: i64 = 0  # counts how often something became ready again
         self.cursor_page: Page | None = None
         self.cursor: i64 = 0  # slot in it
         self.redelivered_below: i64 = 0  # after an unclean end: these may have been handed out before
@@ -336,19 +337,20 @@ class PagedLane:
                 self.pager.get(LoadTask(self, p))
             i += 1
 
-    def store(self, page: Page) -> None:
-        """Begin to write a hot page to its file, unless that is under way."""
+    def store(self, page: Page, leave: bool = False) -> None:
+        """Begin to write a hot page to its file, unless that is under way. leave: out of memory in any case."""
         if page.place != HOT or page.dropped:
             return
         page.closed = True
         if page.stored:
-            self._cool(page)
+            if leave or not self._near(page):
+                self._cool(page)
             return
         task = StoreTask(self, page)
         task.parts = page.encode()
         messages = page.messages
         weight = page.size_bytes
-        if self.pager.resident_bytes > self.pager.limit_bytes // 2 and not self._near(page):
+        if leave or (self.pager.resident_bytes > self.pager.limit_bytes // 2 and not self._near(page)):
             page.place = LEAVING
             page.messages = None
             self._lighter(page, weight)
@@ -376,13 +378,11 @@ class PagedLane:
             self.journal.stored(self.lid, page.base, page.entry())
         if left:
             self.owner.lane_ready()
-        elif self.pager.resident_bytes > self.pager.limit_bytes // 2:
+        elif self.pager.resident_bytes > self.pager.limit_bytes // 2 and not self._near(page):
             self._cool(page)
 
     def _cool(self, page: Page) -> None:
-        """Forget the messages of a stored page, unless the cursor is in it or close before it."""
-        if self._near(page):
-            return
+        """Forget the messages of a stored page."""
         page.place = COLD
         page.messages = None
         self._lighter(page, page.size_bytes)
