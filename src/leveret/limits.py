@@ -24,6 +24,7 @@ TABLE_SIZE_BYTES: Final = 1_048_576
 SHORT_STRING_BYTES: Final = 255
 
 # one turn of the loop
+REPLIES_UNSENT_BYTES: Final = 16_777_216  # with so much unsent output a requester gets no direct replies
 READ_CHUNK_BYTES: Final = 32_768
 TURN_BUDGET_BYTES: Final = 1_048_576
 OUTPUT_HIGH_BYTES: Final = 1_048_576  # a reader with this much unsent output has no credit

@@ -20,8 +20,6 @@ _REASONS = {
     "x-dead-letter": _DLX,
     "x-max-length": _LIMIT,
     "x-max-priority": _PRIORITY,
-    "consumer_priorities": _PRIORITY,
-    "direct_reply_to": "direct reply-to is not built yet",
 }
 
 

@@ -16,6 +16,7 @@ from leveret.core.exchange import Exchange
 from leveret.core.exchange_store import ExchangeStore
 from leveret.core.intake import ASKS_BY_HEADERS, due_copy, hold_at, offer, set_terms
 from leveret.core.queue import Getter, Queue
+from leveret.core.replies import PREFIX, Replies
 from leveret.core.rules import rules_of
 from leveret.core.serving import check_may_consume, priority_of
 from leveret.core.topology import Topology
@@ -50,6 +51,7 @@ class Route:
         self.mandatory = mandatory
         self.queues = NO_QUEUES
         self.by_headers = False  # the queues depend on more of the message than its key
+        self.reply = False  # to a requester, by its name; found anew for each publish
         self.simple = False  # nothing but the queues matters
         self.store: ExchangeStore | None = None  # of the exchange, if it keeps something
 
@@ -118,6 +120,7 @@ class VHost:
         self.turn = broker.turn
         self.journal = broker.journal
         self.stores: dict[str, ExchangeStore] = {}  # of exchanges that keep something
+        self.replies = Replies()
         self.topology = Topology(name, VHostJournal(name, broker.journal), Queues(self), broker.ids)
         self.routes: dict[bytes, Route] = {}
         self.version: i64 = 0
@@ -153,6 +156,10 @@ class VHost:
         route.store = self.stores.get(exchange)
         if route.store is not None:
             route.simple = False
+        if not exchange and key.startswith(PREFIX):
+            route.reply = True
+            route.simple = False
+            return route
         if len(self.routes) >= ROUTES:
             self.routes.clear()
         self.routes[raw] = route
@@ -207,6 +214,8 @@ class VHost:
         store = route.store
         if store is not None:
             return self._take_by_store(store, queues, m)
+        if route.reply and self.replies.hand(route.key, m) and not queues:
+            return 0
         if not queues:
             self.unroutable += 1
             return 0

@@ -22,7 +22,7 @@ from leveret.core.view import Seen
 from leveret.errors import BrokerError, NotFound, PeerError, PreconditionFailed, UnexpectedFrame
 from leveret.message import ACCEPTED, Message
 from leveret.native import i64
-from leveret.protocol.amqp091 import methods
+from leveret.protocol.amqp091 import methods, reply_to
 from leveret.protocol.amqp091.confirms import Confirms
 from leveret.protocol.amqp091.consumer import write_content
 from leveret.protocol.amqp091.content import (
@@ -40,10 +40,12 @@ if TYPE_CHECKING:
     from leveret.core.vhost import Route
     from leveret.protocol.amqp091.consumer import AmqpConsumer, AmqpGetter
     from leveret.protocol.amqp091.peer import AmqpPeer
+    from leveret.protocol.amqp091.reply_to import ReplyConsumer
 
 HAS_USER_ID: Final[i64] = 0x0010
 HAS_EXPIRATION: Final[i64] = 0x0100
 HAS_COPIES: Final[i64] = 1  # of what `check_properties` says: there is a header CC or BCC
+HAS_REPLY_TO: Final[i64] = 0x0200
 HELD_FRAME_BYTES: Final[i64] = 64  # what a frame that is held costs beside its bytes
 
 
@@ -106,6 +108,7 @@ class AmqpChannel(Session):
         self.held: list[bytes] | None = None  # frames that came while an answer is owed; None: none is
         self.held_bytes: i64 = 0
         self.getter: AmqpGetter | None = None  # the basic.get that is not answered yet
+        self.requester: ReplyConsumer | None = None  # who gets direct replies
         self.cancelled: list[str] | None = None  # tags of consumers whose end is still to be told
         self.content: Content | None = None  # of a publish, arriving
 
@@ -176,6 +179,8 @@ class AmqpChannel(Session):
             asks |= ASKS_EXPIRATION
         more: list[str] | None = None
         try:
+            if flags & HAS_REPLY_TO != 0:
+                reply_to.name_requester(self, m)
             if asks != 0:
                 route.vhost.set_terms(route, m, asks)
             if found & HAS_COPIES != 0:
@@ -205,7 +210,7 @@ class AmqpChannel(Session):
 
     def publish_to(self, route: Route, queues: list[Queue], m: Message) -> i64:
         """Publish, and return it if it is mandatory and no queue takes it."""
-        if route.mandatory and not queues:
+        if route.mandatory and not queues and not (route.reply and reply_to.is_there(route.vhost, route.key)):
             self.return_message(m, 312, "NO_ROUTE")
         return route.vhost.take(route, queues, m)
 
@@ -344,6 +349,7 @@ class AmqpChannel(Session):
         if vhost is not None:
             for c in consumers.values():
                 vhost.cancel(c)
+        reply_to.cancel(self, "")
         self.release_all(True)
 
     def consumer_cancelled(self, c: AmqpConsumer) -> None:

@@ -77,8 +77,10 @@ class Settings:
             "basic.nack": True,
             "consumer_cancel_notify": True,
             "connection.blocked": True,
+            "consumer_priorities": True,
             "authentication_failure_close": True,
             "per_consumer_qos": True,
+            "direct_reply_to": True,
         }
         return {
             "capabilities": capabilities,

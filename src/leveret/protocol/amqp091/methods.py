@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Final
 from librt.strings import BytesWriter
 
 from leveret.core.arguments import check_consumer
+from leveret.core.consumer import Consumer
 from leveret.core.destination import named
+from leveret.core.replies import PSEUDO_QUEUE
 from leveret.core.serving import check_may_get
 from leveret.core.vhost import VHost
 from leveret.errors import (
@@ -26,6 +28,7 @@ from leveret.errors import (
 )
 from leveret.message import REJECTED, RELEASED
 from leveret.native import i64
+from leveret.protocol.amqp091 import reply_to
 from leveret.protocol.amqp091.confirms import Confirms
 from leveret.protocol.amqp091.consumer import AmqpConsumer, AmqpGetter
 from leveret.protocol.amqp091.content import at_method
@@ -182,12 +185,17 @@ def queue_declare(channel: AmqpChannel, r: Reader) -> None:
     name = clean(r.shortstr())
     bits = r.octet()  # passive, durable, exclusive, auto-delete, no-wait
     args = read_table(r)
-    owner = channel.peer.connection
-    queue = vhost_of(channel).declare_queue(
-        name, bits & 2 != 0, bits & 4 != 0, bits & 8 != 0, args, bits & 1 != 0, owner
-    )
-    channel.last_queue = queue.name
+    vhost = vhost_of(channel)
     out = BytesWriter()
+    if reply_to.check_declare(vhost, name):
+        channel.last_queue = name
+        vhost.position = 0
+        wire.queue_declare_ok(out, channel.number, name, 0, 1)
+        answer(channel, out, bits & 16 != 0)
+        return
+    owner = channel.peer.connection
+    queue = vhost.declare_queue(name, bits & 2 != 0, bits & 4 != 0, bits & 8 != 0, args, bits & 1 != 0, owner)
+    channel.last_queue = queue.name
     wire.queue_declare_ok(out, channel.number, queue.name, queue.ready_count(), queue.consumer_count())
     answer(channel, out, bits & 16 != 0)
 
@@ -202,6 +210,7 @@ def queue_bind(channel: AmqpChannel, r: Reader) -> None:
     name = channel.queue_of(raw_name)
     if not raw_name and not key:
         key = name
+    reply_to.check_bind(name)
     vhost_of(channel).bind_queue(name, exchange, key, args, channel.peer.connection)
     out = BytesWriter()
     wire.queue_bind_ok(out, channel.number)
@@ -217,6 +226,7 @@ def queue_unbind(channel: AmqpChannel, r: Reader) -> None:
     name = channel.queue_of(raw_name)
     if not raw_name and not key:
         key = name
+    reply_to.check_bind(name)
     vhost_of(channel).unbind_queue(name, exchange, key, args, channel.peer.connection)
     out = BytesWriter()
     wire.queue_unbind_ok(out, channel.number)
@@ -227,7 +237,11 @@ def queue_purge(channel: AmqpChannel, r: Reader) -> None:
     r.short()
     name = channel.queue_of(clean(r.shortstr()))
     no_wait = r.octet() & 1 != 0
-    n = vhost_of(channel).purge_queue(name, channel.peer.connection)
+    vhost = vhost_of(channel)
+    vhost.position = 0
+    n = 0
+    if vhost.replies.find(name) is None:
+        n = vhost.purge_queue(name, channel.peer.connection)
     out = BytesWriter()
     wire.queue_purge_ok(out, channel.number, n)
     answer(channel, out, no_wait)
@@ -272,6 +286,10 @@ def basic_consume(channel: AmqpChannel, r: Reader) -> None:
     if tag in channel.consumers:
         raise NotAllowed(f"attempt to reuse consumer tag '{tag}'")
     vhost = vhost_of(channel)
+    if name == PSEUDO_QUEUE:
+        reply_to.consume(channel, vhost, tag, bits & 2 != 0, bits & 8 != 0)
+        return
+    reply_to.check_queue(channel, vhost, name, False)
     queue = vhost.queue(name, channel.peer.connection)
     check_consumer(args, queue.queue_type, named("queue", queue.name, vhost.name))
     if not tag:
@@ -289,7 +307,12 @@ def basic_consume(channel: AmqpChannel, r: Reader) -> None:
 def basic_cancel(channel: AmqpChannel, r: Reader) -> None:
     tag = r.shortstr()
     no_wait = r.octet() & 1 != 0
-    consumer = channel.consumers.pop(tag, None)
+    requester = channel.requester
+    consumer: Consumer | None = None
+    if requester is not None and requester.tag == tag:
+        reply_to.cancel(channel, tag)
+    else:
+        consumer = channel.consumers.pop(tag, None)
     if not no_wait:
         wire.basic_cancel_ok(channel.peer.out, channel.number, tag)
         channel.peer.touch()
@@ -316,6 +339,7 @@ def basic_get(channel: AmqpChannel, r: Reader) -> None:
     name = channel.queue_of(clean(r.shortstr()))
     no_ack = r.octet() & 1 != 0
     vhost = vhost_of(channel)
+    reply_to.check_queue(channel, vhost, name, True)
     queue = vhost.queue(name, channel.peer.connection)
     check_may_get(queue)
     getter = AmqpGetter(channel, queue, no_ack)

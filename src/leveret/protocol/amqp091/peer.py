@@ -17,6 +17,7 @@ from leveret.limits import FRAME_MAX_BEFORE_TUNE_BYTES, OUTPUT_HIGH_BYTES
 from leveret.message import AMQP091, Message
 from leveret.native import i64, mypyc_attr
 from leveret.protocol.amqp091 import view  # noqa: F401  registers it
+from leveret.protocol.amqp091.reply_to import asks_direct
 from leveret.wire.frames import octets_text
 from leveret.wire.properties import check_properties, delivery_mode_at
 
@@ -39,6 +40,7 @@ SPLINTERS: Final[i64] = (
 )
 OUTPUT_HIGH: Final[i64] = OUTPUT_HIGH_BYTES
 HAS_DELIVERY_MODE: Final[i64] = 0x1000  # bits of the property flags (AMQP 0-9-1, 4.2.6.1)
+HAS_REPLY_TO: Final[i64] = 0x0200
 HAS_USER_ID: Final[i64] = 0x0010
 HAS_EXPIRATION: Final[i64] = 0x0100
 
@@ -284,7 +286,7 @@ class AmqpPeer(Outlet):
             persistent = i64(data[end + 21]) == 2
         elif flags != 0 or head != 14:
             found = i64(check_properties(data, end + 19, end + 7 + head))
-            if found != 0:
+            if found != 0 or (flags & HAS_REPLY_TO != 0 and asks_direct(data, end + 19, end + 7 + head)):
                 special = True
             persistent = delivery_mode_at(data, end + 19, flags, end + 7 + head) == 2
         m = Message(data[end:stop], route.raw, body, persistent, AMQP091)
