@@ -56,11 +56,6 @@ REFUSED: list[tuple[dict[str, object], str]] = [
         f"invalid arg 'x-max-priority' for {Q} of queue type rabbit_quorum_queue",
     ),
     # what RabbitMQ honours and Leveret does not
-    ({"x-max-priority": 10}, f"arg 'x-max-priority' for {Q} {LATER}"),
-    ({"x-max-length": 10}, f"arg 'x-max-length' for {Q} {LATER}"),
-    ({"x-dead-letter-exchange": "dlx"}, f"arg 'x-dead-letter-exchange' for {Q} {LATER}"),
-    ({"x-overflow": "reject-publish"}, f"arg 'x-overflow' for {Q} {LATER}"),
-    ({"x-single-active-consumer": True}, f"arg 'x-single-active-consumer' for {Q} {LATER}"),
     ({"x-queue-type": "quorum", "x-delivery-limit": 5}, f"arg 'x-delivery-limit' for {Q} {LATER}"),
 ]
 

@@ -334,13 +334,6 @@ SOFT: dict[str, tuple[bytes, int, str, tuple[int, int]]] = {
         "PRECONDITION_FAILED - cannot switch from tx to confirm mode",
         (85, 10),
     ),
-    "consumer priority": (
-        request(requests.queue_declare, 1, "q", exclusive=True)
-        + request(requests.basic_consume, 1, "q", "t", arguments=encode_table({"x-priority": 5})),
-        406,
-        "PRECONDITION_FAILED - arg 'x-priority' for queue 'q' in vhost '/' is not supported",
-        (60, 20),
-    ),
 }
 
 

@@ -12,7 +12,11 @@ from leveret.cli.client import Client
 # listing -> columns of the table (JSON has every field), and whether it is of one virtual host
 LISTINGS: Final[dict[str, tuple[tuple[str, ...], bool]]] = {
     "queues": (
-        ("name", "ready", "unacknowledged", "consumers", "durable", "exclusive", "auto_delete", "arguments"), True
+        (
+            "name", "type", "ready", "unacknowledged", "delayed", "waiting_for_retry", "consumers", "dead_lettered",
+            "expired", "durable", "exclusive", "auto_delete", "arguments",
+        ),
+        True,
     ),
     "exchanges": (("name", "type", "durable", "auto_delete", "internal", "arguments"), True),
     "bindings": (("source", "destination", "destination_kind", "routing_key", "arguments"), True),
@@ -21,7 +25,10 @@ LISTINGS: Final[dict[str, tuple[tuple[str, ...], bool]]] = {
         ("connection", "number", "consumers", "unacknowledged", "prefetch", "confirm", "transactional"),
         False,
     ),
-    "consumers": (("queue", "tag", "connection", "channel", "ack_required", "prefetch", "unacknowledged"), True),
+    "consumers": (
+        ("queue", "tag", "connection", "channel", "active", "priority", "ack_required", "prefetch", "unacknowledged"),
+        True,
+    ),
 }  # fmt: skip
 
 

@@ -12,10 +12,11 @@ import binascii
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from leveret import build
 from leveret._version import VERSION
+from leveret.core import serving
 from leveret.core.asking import Durable, OneMessage
 from leveret.core.broker import Broker
 from leveret.core.intake import ASKS_BY_HEADERS, ASKS_EXPIRATION
@@ -38,6 +39,7 @@ from leveret.server.admin_message import (
     properties_from,
     raw_route,
 )
+from leveret.server.admin_queues import queue_row
 
 if TYPE_CHECKING:
     from leveret.server.server import Server
@@ -117,23 +119,12 @@ class Commands:
             "connections": len(opened),
             "channels": sum(len(each.connection.peer.channels) for each in opened),
             **counts,
+            "replies_dropped": sum(vhost.replies.dropped for vhost in self.broker.vhosts.values()),
         }
 
     async def queues(self, args: Args) -> object:
         found = list(self.vhost(args).topology.queues.values())
-        return [self._queue_row(queue) async for queue in unhurried(found)]
-
-    def _queue_row(self, queue: Any) -> dict[str, object]:
-        return {
-            "name": queue.name,
-            "ready": queue.ready_count(),
-            "unacknowledged": queue.unsettled_count(),
-            "consumers": queue.consumer_count(),
-            "durable": queue.durable,
-            "exclusive": queue.exclusive,
-            "auto_delete": queue.auto_delete,
-            "arguments": plain(queue.arguments),
-        }
+        return [queue_row(queue) async for queue in unhurried(found) if isinstance(queue, Queue)]
 
     async def exchanges(self, args: Args) -> object:
         found = list(self.vhost(args).topology.exchanges.values())
@@ -219,6 +210,9 @@ class Commands:
                         "channel": int(channel.number),
                         "ack_required": not consumer.no_ack,
                         "exclusive": consumer.exclusive,
+                        "active": serving.is_active(consumer),
+                        "priority": int(consumer.priority),
+                        "timeout_ms": int(consumer.timeout_ms),
                         "prefetch": int(consumer.prefetch),
                         "unacknowledged": int(consumer.out),
                         "arguments": plain(consumer.arguments),
