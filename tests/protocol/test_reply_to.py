@@ -36,9 +36,9 @@ class Pair:
         assert properties.content_type == "text/plain" and properties.reply_to is not None
         return properties.reply_to
 
-    def reply(self, body: bytes, key: str = "", **options: bool) -> list[Heard]:
+    def reply(self, body: bytes, key: str = "", mandatory: bool = False) -> list[Heard]:
         """What the client hears of it."""
-        self.server.says(publish(1, key or self.name, body, **options))
+        self.server.says(publish(1, key or self.name, body, mandatory=mandatory))
         self.client.turn()
         return self.client.heard()
 

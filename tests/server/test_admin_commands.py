@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from leveret.core.asking import Receiver
 from leveret.core.broker import Broker
 from leveret.core.queue import Queue
+from leveret.core.serving import is_active
 from leveret.core.session import Session
 from leveret.journal import Journal, Pager
 from leveret.message import Message
@@ -176,3 +178,20 @@ def test_a_get_that_is_given_up_leaves_the_messages(desk: Desk) -> None:
     asyncio.run(scenario())
     assert desk.ask("queues")[0]["ready"] == 1
     assert desk.ask("queues")[0]["unacknowledged"] == 0
+
+
+def test_which_consumer_is_active_and_how_many_were_too_slow(desk: Desk) -> None:
+    queue = desk.vhost.declare_queue(
+        "single", True, False, False, {"x-single-active-consumer": True}, False, None
+    )
+    first, second = (
+        Receiver(Session(), queue, tag, False, 1, lambda tag, m, again: None) for tag in ("first", "second")
+    )
+    for each in (first, second):
+        desk.vhost.consume(queue, each)
+    queue.timeouts += 3
+    rows = {row["name"]: (row.get("single_active_consumer"), row["timed_out"]) for row in desk.ask("queues")}
+    assert rows == {"q": (None, 0), "single": ("first", 3)}
+    assert (is_active(first), is_active(second)) == (True, False)
+    desk.vhost.cancel(first)
+    assert desk.ask("queues")[1]["single_active_consumer"] == "second"

@@ -137,6 +137,12 @@ def priority_of(arguments: Table) -> i64:
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
+def is_active(c: Consumer) -> bool:
+    """Whether it may get messages: it is not one that waits for another to go."""
+    single = c.queue.single
+    return single is None or single.active is c
+
+
 def check_may_consume(queue: Queue, c: Consumer) -> None:
     """Raises AccessRefused when an exclusive consumer is in the way."""
     in_use = queue.has_exclusive_consumer

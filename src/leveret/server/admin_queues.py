@@ -72,6 +72,6 @@ def standing(queue: Queue) -> dict[str, object]:
     if queue.groups is not None:
         found["groups"] = len(queue.groups.keys)
     if queue.single is not None:
-        active = queue.alone
+        active = queue.single.active
         found["single_active_consumer"] = "" if active is None else active.tag
     return found
