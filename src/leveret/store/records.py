@@ -26,8 +26,9 @@ A record, big endian:
     NOTE        lane i64 | seq i64 | what else is known of a message: the last one counts, and goes with the message
     FACT        lane i64 | what the lane's owner wants to be told after a restart, in this order
 
-A checkpoint has all notes and facts that still count; those before it are forgotten. Of versions: 1 knew neither terms
-nor moves, notes nor facts, and is read as it is.
+A record that comes in fragments counts where its last one is, so of a long transaction notes and facts may come late. A
+checkpoint has all that still count; those before it are forgotten. Versions: 1 knew neither terms nor moves, notes nor
+facts, and is read as it is.
 
 To change the format: raise FORMAT_VERSION in segment.py, keep a reader of the old version here for one release, and
 add a store of the old version to tests/store/test_versions.py.
