@@ -188,7 +188,6 @@ def test_update_secret(address: Address) -> None:
     run(test())
 
 
-@pytest.mark.later("aio-pika's RPC pattern declares x-dead-letter-exchange, which is not built yet")
 def test_rpc_pattern(address: Address) -> None:
     async def test() -> None:
         async def multiply(*, x: int, y: int) -> int:
