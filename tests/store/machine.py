@@ -17,7 +17,7 @@ from leveret.core.restore import BrokerRestorer, BrokerSource
 from leveret.core.session import Session
 from leveret.core.vhost import Route
 from leveret.errors import StoreError
-from leveret.message import AMQP091, Message
+from leveret.message import AMQP091, Message, Terms
 from leveret.store.disk import Disk
 from leveret.store.journal import Block
 from leveret.store.log import FileLog
@@ -231,13 +231,16 @@ class Machine:
     def queue(self, name: str, durable: bool = True) -> Queue:
         return self.vhost.declare_queue(name, durable, False, False, {}, False, None)
 
-    def publish(self, exchange: str, key: str, body: bytes, persistent: bool = True) -> int:
+    def publish(
+        self, exchange: str, key: str, body: bytes, persistent: bool = True, terms: Terms | None = None
+    ) -> int:
         """Returns the position that a confirm would wait for."""
         raw = bytes([len(exchange)]) + exchange.encode() + bytes([len(key)]) + key.encode() + b"\0"
         route: Route | None = self.vhost.routes.get(raw)
         if route is None:
             route = self.vhost.resolve(raw)
         m = Message(body, route.raw, len(body), persistent, AMQP091)
+        m.terms = terms
         return int(self.vhost.publish(route.queues, m))
 
 
