@@ -99,12 +99,14 @@ class Rig:
         finish(self.journal, self.pager, self.broker.knows_page, found)
         self.vhost = self.broker.add_vhost("/")
         self.routes: dict[str, Route] = {}
+        self.more = False
         self.sync()
 
     # ---- the loop's part
 
     def turn(self) -> None:
         """What the server does in a turn, without writing a block."""
+        self.more = self.broker.work()
         self.broker.turn.pump()
         self.broker.turn.settle_waiters()
 
@@ -126,7 +128,7 @@ class Rig:
         for _ in range(10_000):
             self.turn()
             self.sync()
-            if not self.broker.turn.dirty and self.journal.empty():
+            if not self.broker.turn.dirty and self.journal.empty() and not self.more:
                 return
         raise AssertionError("it never comes to rest")
 
@@ -144,6 +146,15 @@ class Rig:
     def at(self, now_ms: int) -> None:
         """Let it be that time (ms since 1970, as far as the broker knows)."""
         self.broker.turn.now_ms = now_ms
+        self.broker.turn.tick_ms = now_ms
+
+    def pass_time(self, now_ms: int) -> None:
+        """Let the time come to this, with everything that happens on the way."""
+        turn = self.broker.turn
+        while int(turn.now_ms) < now_ms:
+            turn.now_ms = min(int(turn.now_ms) + 100, now_ms)
+            self.broker.tick(turn.now_ms)
+            self.settle_down()
 
     def publish(
         self, key: str, body: bytes, persistent: bool = True, exchange: str = "", ttl_ms: int = -1

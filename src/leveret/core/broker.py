@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from leveret.core.access import Access
+from leveret.core.delays import Delays
 from leveret.core.expiry import Expiry
 from leveret.core.holder import Holder
 from leveret.core.lane import Lane
@@ -23,7 +24,8 @@ class Broker:
         self.ids = Ids()
         self.lanes: dict[int, Lane] = {}
         self.holders: dict[int, Holder] = {}  # who has the lanes
-        self.expiry = Expiry()
+        self.expiry = Expiry(self.turn, pager)
+        self.delays = Delays(self.turn, journal, pager)
         self.overdue = Overdue()
         self.vhosts: dict[str, VHost] = {}
         self.blocked = ""  # why publishing is blocked: memory, disk
@@ -38,7 +40,13 @@ class Broker:
     def tick(self, mono_ms: i64) -> None:
         """Ten times a second. mono_ms: a clock that is never set."""
         self.expiry.tick(mono_ms)
+        self.delays.tick()
         self.overdue.tick(mono_ms)
+
+    def work(self) -> bool:
+        """Do what is due by the wall clock, `turn.now_ms`, a part of it at most. True if there is more to do now."""
+        more = self.expiry.run()
+        return self.delays.run() or more
 
     def knows_page(self, lane: int, base: int) -> bool:
         """Whether a page file belongs to a page that lives."""

@@ -1,17 +1,294 @@
-"""Messages that are not due: held in lanes of their own until they are."""
+"""Messages that are not due: asleep in lanes of their own, and moved where they belong when their time has come.
+
+Messages that are due at about the same time share a lane, and so pages: the farther off, the wider the span of one
+lane. Each message has 16 bytes in a timetable; a page that is not due soon leaves memory when that is short, and is
+loaded ahead of need. After a restart only pages are entered: one that was not in memory is read when the first of it
+comes near. What is due goes in order of time: if a page is not there yet, everything behind it waits.
+
+It knows lanes, pages and their holders, and not where a message goes then.
+"""
 
 from __future__ import annotations
 
-from leveret.core.holder import Holder
+from typing import TYPE_CHECKING, Final, final
+
+from leveret.core.holder import FIRST_DELAYED, Holder
 from leveret.core.lane import Lane
-from leveret.errors import NotSupported
+from leveret.core.page import ASLEEP, COLD, HOT, LOADING, Page
+from leveret.core.paging import LaneTask
+from leveret.core.timetable import MESSAGE, PAGE, Client, Timetable, kind_of, seq_of
+from leveret.core.view import view_of
+from leveret.core.when import due_ms
+from leveret.journal import LANE_INDEX_SHIFT
+from leveret.limits import LOG_BACKLOG_BYTES
 from leveret.message import Message
 from leveret.native import i64
 
+if TYPE_CHECKING:
+    from leveret.core.turn import Turn
+    from leveret.journal import Journal, Pager
+
+# A lane of what is due within the next 2**18 ms spans 2**13 ms; within twice that, twice as much, and so on. Each such
+# level has a lane for the first messages, since most holders have few, and others by the time.
+NEAREST_BITS: Final[i64] = 18
+SPANS: Final[i64] = 32  # lanes to the longest wait of a level
+LANES: Final[i64] = 2 * SPANS  # of a level, besides the first; used again and again
+MOVES: Final[i64] = 2_048  # in one turn, at most
+LEAD_MS: Final[i64] = 5_000  # a page is loaded so much ahead
+SOON_MS: Final[i64] = 30_000  # a page that is due within this stays in memory
+READS: Final[i64] = 8  # pages on their way at once
+
 
 def parse_terms(m: Message, delays: bool, now_ms: i64) -> i64:
-    return 0
+    """When a message is due, 0 for at once. delays: its exchange honours `x-delay`. Raises PreconditionFailed."""
+    return due_ms(view_of(m).headers(m), delays, now_ms)
 
 
-def hold(holder: Holder, m: Message) -> tuple[Lane, i64]:
-    raise NotSupported("delays are not supported by this version of Leveret")
+def first_lane(wait_ms: i64) -> i64:
+    """Index of the first lane for messages that wait so long."""
+    level: i64 = 0
+    wait_ms >>= NEAREST_BITS
+    while wait_ms > 0:
+        wait_ms >>= 1
+        level += 1
+    return FIRST_DELAYED + level * (LANES + 1)
+
+
+def lane_of(first: i64, due: i64) -> i64:
+    """Index of the lane for what is due then, at the level with this first lane."""
+    level = (first - FIRST_DELAYED) // (LANES + 1)
+    return first + 1 + (due >> (NEAREST_BITS - 5 + level)) % LANES
+
+
+@final
+class Delayed(Client):
+    """A lane of messages that are not due."""
+
+    def __init__(self, lane: Lane, holder: Holder) -> None:
+        super().__init__(lane)
+        self.holder = holder
+        self.restored_below: i64 = 0  # messages of cold pages below this are not entered yet
+        self.failed = False  # cannot be read
+
+
+@final
+class FetchTask(LaneTask):
+    def __init__(self, client: Delayed, page: Page, delays: Delays) -> None:
+        super().__init__(client.lane, page)
+        self.client = client
+        self.delays = delays
+
+    def finished(self, error: str) -> None:
+        self.delays.reading -= 1
+        if error:
+            self.client.failed = True
+        self.owner.page_loaded(self.page, self.data, error)
+
+
+@final
+class Delays:
+    def __init__(self, turn: Turn, journal: Journal, pager: Pager) -> None:
+        self.turn = turn
+        self.journal = journal
+        self.pager = pager
+        self.timetable = Timetable()
+        self.lanes: dict[int, Delayed] = {}
+        self.line: list[
+            tuple[int, int]
+        ] = []  # what is due and was taken out of the timetable; from `at` on to be done
+        self.at: i64 = 0
+        self.reading: i64 = 0  # pages on their way
+        self.moved: i64 = 0
+
+    # ---- in
+
+    def hold(self, holder: Holder, m: Message) -> tuple[Lane, i64]:
+        """Put a message to sleep until it is due. Returns where it is, for the journal: that is the caller's part."""
+        terms = m.terms
+        assert terms is not None
+        due = terms.due_ms
+        first = first_lane(due - self.turn.now_ms)
+        lane = holder.lane_at(first)
+        if lane.asleep >= self.pager.page_slots:
+            lane = holder.lane_at(lane_of(first, due))
+        client = self._client(holder, lane)
+        seq = lane.push(m)
+        lane.seize(seq)
+        self.timetable.add(client, due, MESSAGE, seq)
+        return lane, seq
+
+    def _client(self, holder: Holder, lane: Lane) -> Delayed:
+        client = self.lanes.get(int(lane.lid))
+        if client is None:
+            client = Delayed(lane, holder)
+            self.lanes[int(lane.lid)] = client
+        return client
+
+    def restored(self, holder: Holder) -> None:
+        """All of a holder's lanes are back."""
+        for lane in holder.all_lanes():
+            pages = lane.pages
+            if lane.lid >> LANE_INDEX_SHIFT < FIRST_DELAYED or pages is None:
+                continue
+            lane.seize_all()
+            client = self._client(holder, lane)
+            client.restored_below = lane.next_seq
+            for page in pages:
+                if page.messages is not None:
+                    self._enter(client, page)
+                else:
+                    self.timetable.add(client, page.next_ms - LEAD_MS, PAGE, page.base)
+
+    def forget(self, holder: Holder) -> None:
+        """A holder is gone, and its lanes with it."""
+        for lane in holder.all_lanes():
+            client = self.lanes.pop(int(lane.lid), None)
+            if client is not None:
+                self.timetable.drop(client)
+
+    def _enter(self, client: Delayed, page: Page) -> None:
+        """Enter each message of a page that is in memory."""
+        messages = page.messages
+        assert messages is not None
+        slot: i64 = 0
+        while slot < page.count:
+            m = messages[slot]
+            if m is not None and page.state(slot) == ASLEEP:
+                terms = m.terms
+                self.timetable.add(client, 0 if terms is None else terms.due_ms, MESSAGE, page.base + slot)
+            slot += 1
+        page.looked_ms = self.turn.now_ms
+
+    # ---- out
+
+    def run(self) -> bool:
+        """Move what is due. True if there is more to do now."""
+        now = self.turn.now_ms
+        left = MOVES
+        while left > 0:
+            if self.at >= i64(len(self.line)):
+                at = self.timetable.next_ms()
+                if at < 0 or at > now:
+                    return False
+                self.line = self.timetable.pop_due(now, MOVES)
+                self.at = 0
+                if not self.line:
+                    return 0 <= self.timetable.next_ms() <= now
+            if self.journal.backlog_bytes > LOG_BACKLOG_BYTES:
+                return False
+            if not self._serve(i64(self.line[self.at][1])):
+                self._read_ahead()
+                return False
+            left -= 1
+        return True
+
+    def _serve(self, entry: i64) -> bool:
+        """Do what is first in the line. False if it has to wait for a page."""
+        client = self.timetable.peek(entry)
+        assert isinstance(client, Delayed)
+        lane = client.lane
+        seq = seq_of(entry, lane)
+        page = None if client.gone or client.failed else lane.page_with(seq)
+        if page is not None and not page.in_memory() and self._needed(client, page, entry, seq):
+            self._fetch(client, page)
+            if not page.in_memory():
+                return client.failed
+        self.at += 1
+        self.timetable.client_of(entry)
+        if page is None or client.failed:
+            return True
+        if kind_of(entry) == PAGE:
+            if self._unread(client, page) and page.in_memory():
+                self._enter(client, page)
+                self._put_back()
+            return True
+        messages = page.messages
+        if messages is not None and page.state(seq - page.base) == ASLEEP:
+            m = messages[seq - page.base]
+            assert m is not None
+            self.moved += 1
+            client.holder.due(lane, seq, m)
+        return True
+
+    def _unread(self, client: Delayed, page: Page) -> bool:
+        return page.base < client.restored_below and page.looked_ms < 0
+
+    def _needed(self, client: Delayed, page: Page, entry: i64, seq: i64) -> bool:
+        """A page that is not in memory has to be, before anything else is done. Others are only asked for."""
+        if kind_of(entry) == MESSAGE:
+            return page.state(seq - page.base) == ASLEEP
+        if self._unread(client, page):
+            return True
+        self._fetch(client, page)
+        return False
+
+    def _put_back(self) -> None:
+        """What was read may be due before the rest of the line."""
+        line = self.line
+        i = self.at
+        while i < i64(len(line)):
+            self.timetable.put_back(line[i][0], line[i][1])
+            i += 1
+        self.line = []
+        self.at = 0
+
+    def _fetch(self, client: Delayed, page: Page) -> None:
+        """Have a page loaded, unless too many are."""
+        if page.place == COLD and self.reading < READS:
+            page.place = LOADING
+            self.reading += 1
+            self.pager.get(FetchTask(client, page, self))
+
+    def _read_ahead(self) -> None:
+        """The line waits for a page: others that it needs may come meanwhile."""
+        line = self.line
+        i = self.at + 1
+        while i < i64(len(line)) and self.reading < READS:
+            entry = i64(line[i][1])
+            client = self.timetable.peek(entry)
+            assert isinstance(client, Delayed)
+            if not client.gone and not client.failed:
+                seq = seq_of(entry, client.lane)
+                page = client.lane.page_with(seq)
+                if page is not None and not page.in_memory() and self._needed(client, page, entry, seq):
+                    self._fetch(client, page)
+            i += 1
+
+    # ---- memory
+
+    def tick(self) -> None:
+        """If memory is short, let go of pages that are not due soon."""
+        if self.pager.resident_bytes > self.pager.limit_bytes // 4:
+            for client in self.lanes.values():
+                pages = client.lane.pages
+                if pages is not None:
+                    for page in pages:
+                        self._part_with(client, page)
+
+    def _part_with(self, client: Delayed, page: Page) -> None:
+        if (
+            page.place != HOT
+            or page.out == 0
+            or (not page.closed and page.count < self.pager.page_slots // 8)
+        ):
+            return
+        now = self.turn.now_ms
+        if page.look_ms <= now or not page.closed:
+            page.look_ms = first_due(page)
+        if page.look_ms - now > SOON_MS:
+            client.lane.store(page, True)
+            if page.place != HOT:
+                self.timetable.add(client, page.look_ms - LEAD_MS, PAGE, page.base)
+
+
+def first_due(page: Page) -> i64:
+    """When the first message of a page in memory is due."""
+    messages = page.messages
+    first: i64 = 1 << 62
+    if messages is not None:
+        for m in messages:
+            if m is not None:
+                terms = m.terms
+                if terms is not None and terms.due_ms < first:
+                    first = terms.due_ms
+    return first

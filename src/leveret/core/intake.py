@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, final
 
 from leveret.core.dedup import Spot
-from leveret.core.delays import hold, parse_terms
+from leveret.core.delays import parse_terms
 from leveret.core.holder import Holder
 from leveret.core.lane import Lane
 from leveret.core.queue import Queue
@@ -131,7 +131,7 @@ def _put(home: VHost, taken: list[Target], m: Message, source: Lane | None, sour
                 source = spot.lane
                 source_seq = spot.seq
         if delayed:
-            lane, seq = hold(queue, m)
+            lane, seq = home.broker.delays.hold(queue, m)
         else:
             lane = queue.lane if queue.plain_in else lane_for(queue, m)
             seq = lane.push(m)
@@ -207,5 +207,5 @@ def due_copy(m: Message, now_ms: i64) -> Message:
 
 def hold_at(home: VHost, holder: Holder, m: Message, source: Lane | None, source_seq: i64) -> i64:
     """Keep a message of a delaying exchange until it is due."""
-    lane, seq = hold(holder, m)
+    lane, seq = home.broker.delays.hold(holder, m)
     return journal_move(home, m, [lane], [int(seq)], source, source_seq)

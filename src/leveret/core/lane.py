@@ -355,14 +355,8 @@ class Lane(PagedLane):
 
     def find(self, seq: i64) -> Page | None:
         """The page that has this message, if it lives."""
-        pages = self.pages
-        if pages is None:
-            return None
-        i = self._index(seq)
-        if i >= i64(len(pages)) or pages[i].base > seq or pages[i].base + pages[i].count <= seq:
-            return None
-        page = pages[i]
-        return None if page.state(seq - page.base) == GONE else page
+        page = self.page_with(seq)
+        return None if page is None or page.state(seq - page.base) == GONE else page
 
     def state(self, seq: i64) -> i64:
         page = self.find(seq)

@@ -75,6 +75,9 @@ class Page(Held):
         self.look_ms: i64 = 0
         self.looked_ms: i64 = -1
 
+    def in_memory(self) -> bool:
+        return self.messages is not None
+
     def live(self) -> i64:
         return self.ready + self.out
 

@@ -230,6 +230,16 @@ class PagedLane:
                 return pages[i]
         raise Bug("a settled message is in no page")
 
+    def page_with(self, seq: i64) -> Page | None:
+        """The page that has this number, if there is one. The message may be gone."""
+        pages = self.pages
+        if pages is None:
+            return None
+        i = self._index(seq)
+        if i >= i64(len(pages)) or pages[i].base > seq or pages[i].base + pages[i].count <= seq:
+            return None
+        return pages[i]
+
     def _advance(self) -> Page | None:
         """Move the cursor to the next page with something ready."""
         pages = self.pages

@@ -94,7 +94,11 @@ class Queue(QueueBase, Holder):
         self.timeouts: i64 = 0  # deliveries that were not settled in time
         self.getters: list[Getter] | None = None
         self.published: i64 = 0
-        self.touched = True  # asked for since the last tick, which keeps it from expiring
+        self.used_ms: i64 = -1  # when it was used last, by the clock that is never set (-1: since the start)
+        self.instant: list[tuple[Lane, int]] | None = (
+            None  # messages that go unless they are delivered at once
+        )
+        self.late = False  # some are out whose time may be up when they come back
         self.expired: i64 = 0  # messages that waited too long
         self.delivered: i64 = 0
 
@@ -276,6 +280,7 @@ class Queue(QueueBase, Holder):
             if not consumers:
                 self.consumers = None
                 self.tiers = None
+                self.used_ms = self.turn.tick_ms
             self._find_alone()
             self.wake()
 
@@ -299,10 +304,14 @@ class Queue(QueueBase, Holder):
         self.dirty = False
         if self.gone:
             return
+        if self.late:
+            self.home.broker.expiry.end_late(self)
         if self.rules is not None:
             self._pump_by_rules()
         else:
             self._hand_out(self.lane)
+        if self.instant is not None:
+            self.home.broker.expiry.end_instant(self)
 
     def _pump_by_rules(self) -> None:
         graves = self.graves

@@ -11,6 +11,7 @@ from typing import Final
 
 from leveret.core.lane import Lane
 from leveret.core.wheel import Wheel
+from leveret.errors import Bug
 from leveret.native import i64
 
 MESSAGE: Final[i64] = 0
@@ -53,6 +54,8 @@ class Timetable:
             self.clients[number] = client
         else:
             number = len(self.clients)
+            if number > NUMBER_MASK:
+                raise Bug("more lanes have times than a broker can have")
             self.clients.append(client)
         client.number = number
         return number

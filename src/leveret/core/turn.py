@@ -39,6 +39,7 @@ class Turn:
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
         self.now_ms: i64 = 0  # wall clock, set once a turn by whoever runs the loop
+        self.tick_ms: i64 = 0  # a clock that is never set, ten times a second
         self.dirty: list[Queue] = []
         self.outlets: list[Outlet] = []
         self.waiters: list[Waiter] = []

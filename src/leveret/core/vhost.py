@@ -102,6 +102,7 @@ class Queues(QueueFactory):
         store = self.home.stores.pop(exchange.name, None)
         self.broker.holders.pop(int(exchange.qid), None)
         if store is not None:
+            self.broker.delays.forget(store)
             store.drop()
 
     def queue_gone(self, queue: QueueBase) -> None:
@@ -110,7 +111,8 @@ class Queues(QueueFactory):
         for lane in queue.all_lanes():
             broker.lanes.pop(int(lane.lid), None)
         broker.holders.pop(int(queue.qid), None)
-        self.broker.expiry.remove(queue.qid)
+        broker.expiry.forget(queue)
+        broker.delays.forget(queue)
 
 
 class VHost:
@@ -325,9 +327,9 @@ class VHost:
     ) -> Queue:
         queue = self.topology.declare_queue(name, durable, exclusive, auto_delete, args, passive, owner)
         assert isinstance(queue, Queue)
-        queue.touched = True
+        queue.used_ms = self.turn.tick_ms
         if queue.arguments and self.topology.version != self.version:
-            self.broker.expiry.add(queue, self)
+            self.broker.expiry.lease(queue)
         self._changed()
         return queue
 
@@ -355,8 +357,8 @@ class VHost:
         """Raises NotFound, ResourceLocked."""
         queue = self.topology.queue(name, owner)
         assert isinstance(queue, Queue)
-        queue.touched = True
-        if queue.dirty and queue.rules is not None:
+        queue.used_ms = self.turn.tick_ms
+        if queue.dirty and (queue.rules is not None or queue.instant is not None):
             queue.pump()  # what it shows has to be as its rules have it
         if queue.failure:
             raise BrokerError(f"queue '{name}' in vhost '{self.name}' cannot be read: {queue.failure}")
@@ -390,10 +392,12 @@ class VHost:
         self.topology.recovered()
         for queue in self.topology.queues.values():
             assert isinstance(queue, Queue)
-            self.broker.expiry.add(queue, self)
             queue.restored()
+            self.broker.expiry.restored(queue)
+            self.broker.delays.restored(queue)
         for store in self.stores.values():
             store.restored()
+            self.broker.delays.restored(store)
         self._changed()
 
     def expire_queue(self, queue: Queue) -> None:

@@ -26,6 +26,11 @@ CHUNK_BYTES: Final[i64] = 1024 * 16
 SPILLS: Final[i64] = 256  # chunks that are spilled in one call, at most
 
 
+def first_of(chunk: bytes, at: i64) -> i64:
+    """The first number of the entry there."""
+    return read_i64_le(chunk, at)
+
+
 @final
 class Slot:
     """Entries in the order in which they came. Some at the front may have been read."""

@@ -21,7 +21,7 @@ UNITS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_00
 PART: Final = re.compile(r"([0-9]{1,15})(ms|s|m|h|d)")
 PARTS: Final = re.compile(r"(?:[0-9]{1,15}(?:ms|s|m|h|d))+")
 NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
-AT: Final = "an AMQP timestamp, a whole number (of seconds since 1970, or of milliseconds if above 10^11), or a time in ISO 8601"
+AT: Final = "an AMQP timestamp, a whole number (of seconds since 1970, of milliseconds above 10^11), or a time in ISO 8601"
 AFTER: Final = (
     "a whole number of milliseconds, or a text such as '10s', '5m' or '1h30m' (units ms, s, m, h, d)"
 )

@@ -73,12 +73,11 @@ class TcpLink(Link):
             self.lost(self.connection.close_reason if polite else "closed by the client without a close")
             return
         server.budget -= len(data)
+        server.schedule()
         try:
             peer.receive(data)
         except Exception:
             server.bug(self)
-            return
-        server.schedule()
 
     def pause(self) -> None:
         """Stop reading until `resume`."""

@@ -98,6 +98,8 @@ class Server:
             broker.access.add(User(user.name, user.password, hashed, tuple(user.tags)))
         broker.overdue.default_ms = self.config.consumer_timeout_ms
         self.core_turn = broker.turn
+        self.core_turn.now_ms = time.time_ns() // 1_000_000
+        self.core_turn.tick_ms = time.monotonic_ns() // 1_000_000
         self.journal = self.storage.log_journal
         self.pager = self.storage.file_pager
         return broker
@@ -180,15 +182,23 @@ class Server:
     # ---- the turn
 
     def schedule(self) -> None:
+        """Ask for a turn. What comes in this round of the loop comes now: what is too old by now is gone before."""
         if not self.scheduled:
             self.scheduled = True
             self.loop.call_soon(self.turn)
+            self.core_turn.now_ms = time.time_ns() // 1_000_000
+            try:
+                self.broker.expiry.run()
+            except Exception:
+                log.exception("bug", extra=logs.fields(where="expiry"))
 
     def turn(self) -> None:
         self.scheduled = False
         self.budget = limits.TURN_BUDGET_BYTES
         turn = self.core_turn
+        more = False
         try:
+            more = self.broker.work()
             turn.pump()
             turn.settle_waiters()
         except Exception:
@@ -198,7 +208,7 @@ class Server:
         pager = self.pager
         if pager is not None and pager.pending_bytes > pager.limit_bytes // 4:
             self.press()
-        if turn.dirty:
+        if turn.dirty or more:
             self.schedule()
 
     def commit(self) -> None:
@@ -379,6 +389,7 @@ class Server:
         self.timer = self.loop.call_later(TICK_S, self.tick)
         now = time.monotonic_ns() // 1_000_000
         self.now_ms = now
+        self.core_turn.now_ms = time.time_ns() // 1_000_000
         if self.journal is not None:
             self.journal.tick += 1
             if not self.journal.empty():
