@@ -6,6 +6,7 @@ reported; pages are written, and reported. The loop's part is `turn`. A `Hand` p
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 
 from leveret.core.asking import OneMessage, Receiver
@@ -31,6 +32,9 @@ SEGMENTS = 3
 PAGE_SLOTS = 8
 PAGE_BYTES = 7_000
 MEMORY_BYTES = 14_000
+
+
+Four = tuple[int, int, int, int]  # a message's terms
 
 
 class Sizes:
@@ -243,15 +247,33 @@ class Machine:
         m.terms = terms
         return int(self.vhost.publish(route.queues, m))
 
+    def next_of(self, queue: Queue) -> Message | None:
+        """The message of a queue that is next, if it is in memory."""
+        seq = queue.lane.front_ready()
+        return None if seq < 0 else queue.lane.fetch(seq)
+
+    def move(self, source: Queue, target: Queue) -> int:
+        """Move the message that `next_of` gave, as a dead letter goes. Returns its position."""
+        lane = source.lane
+        seq = lane.front_ready()
+        m = lane.fetch(seq)
+        assert m is not None
+        assert lane.seize(seq)
+        return int(self.vhost.offer([target], m, lane, seq))
+
 
 def contents(machine: Machine, lane: Lane) -> list[tuple[bytes, bool]]:
     """What waits in a lane, in order, without touching it: (body, would it be flagged as redelivered)."""
-    found: list[tuple[bytes, bool]] = []
+    return [(body, flag) for body, flag, _ in contents_and_terms(machine, lane)]
+
+
+def contents_and_terms(machine: Machine, lane: Lane) -> list[tuple[bytes, bool, Four | None]]:
+    found: list[tuple[bytes, bool, Four | None]] = []
     last = -1
     for page in lane.pages or []:
-        bodies: dict[int, bytes] = {}
+        stored: dict[int, tuple[bytes, Four | None]] = {}
         if page.messages is None:
-            bodies = entries(machine.pages.get(int(lane.lid), int(page.base)))
+            stored = entries(machine.pages.get(int(lane.lid), int(page.base)))
         for slot in range(page.count):
             seq = page.base + slot
             touched = page.states is not None and slot < len(page.states)
@@ -261,21 +283,31 @@ def contents(machine: Machine, lane: Lane) -> list[tuple[bytes, bool]]:
             assert seq > last, "pages overlap or are out of order"
             last = seq
             m = None if page.messages is None else page.messages[slot]
-            body = bodies[slot] if m is None else m.data
-            found.append((body, state == AGAIN or seq < lane.redelivered_below))
+            body, terms = stored[slot] if m is None else (m.data, four(m.terms))
+            found.append((body, state == AGAIN or seq < lane.redelivered_below, terms))
     assert len(found) == lane.ready + lane.out
     return found
 
 
-def entries(content: bytes) -> dict[int, bytes]:
-    """A page file's content, read as core/page.py describes it: slot, and the message's data."""
-    found: dict[int, bytes] = {}
+def four(terms: Terms | None) -> Four | None:
+    if terms is None:
+        return None
+    return int(terms.stamp_ms), int(terms.ttl_ms), int(terms.due_ms), int(terms.priority)
+
+
+def entries(content: bytes) -> dict[int, tuple[bytes, Four | None]]:
+    """A page file's content, read as core/page.py describes it: slot, and the message's data and terms."""
+    found: dict[int, tuple[bytes, Four | None]] = {}
     at = 0
     while at < len(content):
         slot = int.from_bytes(content[at : at + 2], "big")
         route = int.from_bytes(content[at + 4 : at + 6], "big")
         size = int.from_bytes(content[at + 6 : at + 10], "big")
-        at += 18 + route + (32 if content[at + 2] & 2 else 0)
-        found[slot] = content[at : at + size]
+        terms: Four | None = None
+        if content[at + 2] & 2:
+            terms = struct.unpack_from(">4q", content, at + 18)
+            at += 32
+        at += 18 + route
+        found[slot] = content[at : at + size], terms
         at += size
     return found

@@ -15,8 +15,8 @@ import os
 import random
 
 from leveret.core.queue import Queue
-from leveret.message import ACCEPTED, REJECTED, RELEASED
-from tests.store.machine import Hand, Machine, Sizes, contents
+from leveret.message import ACCEPTED, REJECTED, RELEASED, Terms
+from tests.store.machine import Hand, Machine, Sizes, contents_and_terms
 from tests.store.simdisk import PowerLoss, SimDisk
 
 CRASHES = int(os.environ.get("LEVERET_CRASHES", "400"))
@@ -25,13 +25,17 @@ LIVES = 8  # of one store
 STEPS = 150  # of one life
 NAMES = ("a", "b", "c")
 FANOUT = "amq.fanout"
-SIZES = (0, 10, 100, 100, 100, 700, 1_500, 3_000, 9_000)
+SIZES = (0, 10, 100, 100, 100, 100, 700, 1_500, 3_000, 3_000, 9_000, 17_000)
 
 State = dict[str, tuple[int, bool, list[int]]]  # queue: (its number, bound to the exchange, what waits in it)
 
 
 def body_of(n: int) -> bytes:
     return n.to_bytes(4, "big") + random.Random(n).choice(SIZES) * bytes([n % 251])
+
+
+def terms_of(n: int) -> tuple[int, int, int, int] | None:
+    return (n + 1, -1, 0, n % 256) if n % 3 == 0 else None
 
 
 class Event:
@@ -57,13 +61,13 @@ class Events:
     def state(self, last: int) -> State:
         numbers = {name: qid for name, (qid, _, _) in self.before.items()}
         bound = {name for name, (_, is_bound, _) in self.before.items() if is_bound}
-        waiting = {name: set(ns) for name, (_, _, ns) in self.before.items()}
+        waiting = {name: dict.fromkeys(ns) for name, (_, _, ns) in self.before.items()}
         gone: dict[str, set[int]] = {name: set() for name in self.before}
         for e in self.events:
             if e.block > last:
                 continue
             if e.kind == "declare":
-                numbers[e.queue], waiting[e.queue], gone[e.queue] = e.what, set(), set()
+                numbers[e.queue], waiting[e.queue], gone[e.queue] = e.what, {}, set()
             elif e.kind == "delete":
                 del numbers[e.queue]
                 bound.discard(e.queue)
@@ -74,11 +78,12 @@ class Events:
             elif numbers.get(e.queue) is None:
                 pass  # a record that came in fragments, of a queue that was deleted meanwhile
             elif e.kind == "publish":
-                waiting[e.queue].add(e.what)
+                waiting[e.queue][e.what] = None
             else:
                 gone[e.queue].add(e.what)
         return {
-            name: (qid, name in bound, sorted(waiting[name] - gone[name])) for name, qid in numbers.items()
+            name: (qid, name in bound, [n for n in waiting[name] if n not in gone[name]])
+            for name, qid in numbers.items()
         }
 
 
@@ -96,6 +101,7 @@ class Life:
         self.actions = (
             (self.publish, 30),
             (self.publish_to_all, 5),
+            (self.move, 6),
             (self.transaction, 4),
             (machine.turn, 20),
             (self.settle, 25),
@@ -199,7 +205,12 @@ class Life:
                 for name, queue in self._queues().items()
                 if any(b.source.name == FANOUT for b in self.machine.vhost.topology.bindings_to(queue))
             ]
-        position = self.machine.publish(exchange, key, body_of(n), persistent)
+        for name in to:
+            self.world.been.add((int(self._queues()[name].qid), n))
+        terms = terms_of(n)
+        position = self.machine.publish(
+            exchange, key, body_of(n), persistent, None if terms is None else Terms(*terms)
+        )
         return n, position, to if persistent else []
 
     def _publish(self, exchange: str, key: str) -> None:
@@ -217,8 +228,35 @@ class Life:
         for _ in range(self.rng.choice((1, 4))):
             self._publish(FANOUT, "")
 
+    def _move(self) -> tuple[int, list[tuple[str, str, int]]]:
+        """Move a message as a dead letter goes: (position, what happened). A queue never gets one for a second time."""
+        source, target = self._some_queue(), self._some_queue()
+        if source is None or target is None or source is target:
+            return 0, []
+        for hand in self.hands:
+            self.look_at(hand)
+        m = self.machine.next_of(source)
+        if m is None:
+            return 0, []
+        n = int.from_bytes(m.data[:4], "big")
+        place = (int(target.qid), n)
+        if place in self.world.been:
+            return 0, []
+        self.world.been.add(place)
+        position = self.machine.move(source, target)
+        self.settled.add((int(source.qid), n))
+        if not m.persistent:
+            return position, []
+        return position, [("publish", target.name, n), ("settle", source.name, n)]
+
+    def move(self) -> None:
+        for _ in range(self.rng.choice((1, 1, 5))):
+            position, events = self._move()
+            for kind, name, n in events:
+                self.events.add(position, kind, name, n)
+
     def transaction(self) -> None:
-        """Publishes and settlements in one record."""
+        """Publishes, moves and settlements in one record."""
         events: list[tuple[str, str, int]] = []
         taken = []
         holders = [hand for hand in self.hands if hand.unsettled]
@@ -235,6 +273,8 @@ class Life:
             exchange = self.rng.choice(("", "", FANOUT))
             n, _, to = self._send(exchange, "" if exchange else self.rng.choice(queues), True)
             events += [("publish", name, n) for name in to]
+        for _ in range(self.rng.choice((0, 0, 1, 3))):
+            events += self._move()[1]
         for hand, run, n in taken:
             outcome = self.rng.choice((ACCEPTED, ACCEPTED, REJECTED, RELEASED))
             hand.session.finish(run, outcome)
@@ -323,6 +363,7 @@ class World:
         self.next = 0
         self.seen: set[tuple[int, int]] = set()  # (queue, message): handed out at some time
         self.flagged: set[tuple[int, int]] = set()  # flagged as redelivered when the process began
+        self.been: set[tuple[int, int]] = set()  # (queue, message): was in it at some time
         self.touched: set[int] = set()  # queues that had a consumer
         self.possible: list[State] = [{}]  # what may be found at the next start
         self.clean = False
@@ -395,9 +436,10 @@ class World:
         for name, queue in machine.vhost.topology.queues.items():
             assert isinstance(queue, Queue)
             waiting = []
-            for body, flag in contents(machine, queue.lane):
+            for body, flag, terms in contents_and_terms(machine, queue.lane):
                 n = int.from_bytes(body[:4], "big")
                 assert body == body_of(n)
+                assert terms == terms_of(n)
                 key = (int(queue.qid), n)
                 waiting.append(n)
                 if flag:
