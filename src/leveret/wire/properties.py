@@ -218,16 +218,24 @@ def find_property(data: bytes, pos: i64, end: i64, flag: i64) -> i64:
 
     `flag` is one of the constants above. Reads lengths only, makes no objects.
     """
-    flags = _begin(data, pos, end)
-    if flags & flag == 0:
+    if _begin(data, pos, end) & flag == 0:
         return -1
+    at = place_of(data, pos, end, flag)
+    _after(data, at, end, flag)
+    return at
+
+
+def place_of(data: bytes, pos: i64, end: i64, flag: i64) -> i64:
+    """Where the value of one property begins, or would begin if it were there."""
+    flags = _begin(data, pos, end)
+    if flags & -(flag << 1) & 0xFFFF == 0:  # nothing ahead of it
+        return pos + 2
     at = pos + 2
     ahead: i64 = CONTENT_TYPE
     while ahead != flag:
         if flags & ahead != 0:
             at = _after(data, at, end, ahead)
         ahead >>= 1
-    _after(data, at, end, flag)
     return at
 
 
@@ -254,12 +262,12 @@ def delivery_mode_at(data: bytes, pos: i64, flags: i64, end: i64) -> i64:
     return mode if mode == PERSISTENT or mode == TRANSIENT else 0
 
 
-def check_properties(data: bytes, pos: i64, end: i64) -> bool:
+def check_properties(data: bytes, pos: i64, end: i64) -> i64:
     """Raises `MalformedFrame` where `decode_properties` would, without making the values.
 
-    Returns whether a header CC or BCC names further routing keys.
+    Returns what the headers may ask of a broker: HAS_COPIES | HAS_TERMS of table.py.
     """
-    copies = False
+    found: i64 = 0
     flags = read_flags(Reader(data, pos, end))
     at = pos + 2
     flag: i64 = CONTENT_TYPE
@@ -267,14 +275,14 @@ def check_properties(data: bytes, pos: i64, end: i64) -> bool:
         if flags & flag != 0:
             if flag == HEADERS:
                 table = Reader(data, at, end)
-                copies = check_table(table)
+                found = check_table(table)
                 at = table.pos
             else:
                 at = _after(data, at, end, flag)
         flag >>= 1
     if at != end:
         Reader(data, at, end).finish()
-    return copies
+    return found
 
 
 def text_at(data: bytes, pos: i64, end: i64, flag: i64) -> str | None:

@@ -72,6 +72,10 @@ SIZED: Final[i64] = 253  # a length of four bytes, then so much
 NESTED: Final[i64] = 254
 UNKNOWN: Final[i64] = 255
 
+# What `check_table` finds.
+HAS_COPIES: Final[i64] = 1  # CC or BCC: further routing keys (RabbitMQ's sender-selected distribution)
+HAS_TERMS: Final[i64] = 2  # when to deliver, or how to try again
+
 
 def _sizes() -> bytes:
     """By type byte: how many bytes a value takes, or one of the three above."""
@@ -231,19 +235,38 @@ def _finite(value: float) -> float:
 def find_field(data: bytes, pos: i64, end: i64, name: bytes) -> i64:
     """Where the type byte of the first field called `name` is in the table at `pos`; -1 if there is none.
 
-    Makes no objects but for names of the same length. The field's value lies within the table.
+    Makes no objects but for names of the same length that begin alike. The field's value lies within the table.
     """
-    reader = Reader(data, pos, end)
-    reader.end = _enter(reader, 1)
+    stop = table_end(data, pos, end)
     wanted = i64(len(name))
-    while reader.pos < reader.end:
-        size = reader.octet()
-        at = reader.take(size)
-        type_at = reader.take(1)
-        reader.pos = _step(data, type_at, reader.end, 1)
-        if size == wanted and data[at : at + size] == name:
+    first: i64 = i64(name[0]) if wanted > 0 else -1
+    at = pos + 4
+    while at < stop:
+        size = i64(data[at])
+        type_at = at + 1 + size
+        if type_at >= stop:
+            raise overrun(size + 1, stop - at - 1)
+        if size == wanted and (i64(data[at + 1]) == first or size == 0) and data[at + 1 : type_at] == name:
+            _step(data, type_at, stop, 1)
             return type_at
+        at = _step(data, type_at, stop, 1)
     return -1
+
+
+def table_end(data: bytes, pos: i64, end: i64) -> i64:
+    """Where the table whose length is at `pos` ends, having made sure that it is before `end` (-1: that of `data`)."""
+    if end < 0:
+        end = i64(len(data))
+    if pos < 0 or end > i64(len(data)):
+        raise MalformedFrame(f"the range {pos} to {end} is not within {len(data)} bytes")
+    if end - pos < 4:
+        raise overrun(4, end - pos)
+    size = i64(read_i32_be(data, pos)) & 0xFFFFFFFF
+    if size > TABLE_SIZE_BYTES:
+        raise MalformedFrame(f"a table of {size} bytes, {TABLE_SIZE_BYTES} are allowed")
+    if size > end - pos - 4:
+        raise overrun(size, end - pos - 4)
+    return pos + 4 + size
 
 
 def field_end(data: bytes, type_at: i64, end: i64) -> i64:
@@ -251,22 +274,21 @@ def field_end(data: bytes, type_at: i64, end: i64) -> i64:
     return _step(data, type_at, end, 1)
 
 
-def check_table(reader: Reader) -> bool:
+def check_table(reader: Reader) -> i64:
     """Steps over a table and raises `MalformedFrame` where reading it would, without making its values.
 
-    Returns whether there is a field CC or BCC in it, which as headers name further routing keys (RabbitMQ's
-    sender-selected distribution).
+    Returns what its fields, as a message's headers, may ask of a broker: HAS_COPIES | HAS_TERMS.
     """
     end = _enter(reader, 1)
-    copies = _check_fields(reader.data, reader.pos, end, True, 1)
+    found = _check_fields(reader.data, reader.pos, end, True, 1)
     reader.pos = end
-    return copies
+    return found
 
 
-def _check_fields(data: bytes, at: i64, end: i64, named: bool, depth: i64) -> bool:
+def _check_fields(data: bytes, at: i64, end: i64, named: bool, depth: i64) -> i64:
     """The fields of a table, or the elements of an array, between two positions. Every publish with headers comes
     here, so it makes no objects for an ordinary field."""
-    copies = False
+    found: i64 = 0
     while at < end:
         if named:
             size: i64 = i64(data[at])
@@ -276,12 +298,26 @@ def _check_fields(data: bytes, at: i64, end: i64, named: bool, depth: i64) -> bo
             if size == 2 or size == 3:
                 name = data[at : at + size]
                 if name == b"CC" or name == b"BCC":
-                    copies = True
+                    found |= HAS_COPIES
+            elif size >= 7 and i64(data[at]) == 120 and i64(data[at + 1]) == 45:  # x-
+                found |= _asks(data, at, size)
             at += size
             if at >= end:
                 raise overrun(1, 0)
         at = _step(data, at, end, depth)
-    return copies
+    return found
+
+
+def _asks(data: bytes, at: i64, size: i64) -> i64:
+    """What a field asks whose name begins with `x-`: x-delay, x-deliver-at, x-deliver-after, x-retry."""
+    third = i64(data[at + 2])
+    if third == 100:  # d
+        name = data[at : at + size]
+        if name == b"x-delay" or name.startswith(b"x-deliver-"):
+            return HAS_TERMS
+    elif third == 114 and data[at : at + size] == b"x-retry":  # r
+        return HAS_TERMS
+    return 0
 
 
 def _step(data: bytes, at: i64, end: i64, depth: i64) -> i64:
@@ -308,6 +344,15 @@ def _step(data: bytes, at: i64, end: i64, depth: i64) -> i64:
     elif type_byte == FLOAT:
         _finite(read_f32_be(data, at))
     return at + size
+
+
+def value_at(data: bytes, type_at: i64, end: i64) -> object:
+    """The value of a field that `find_field` found, as a plain one."""
+    type_byte = i64(data[type_at])
+    if type_byte == LONG_STRING:
+        size = i64(read_i32_be(data, type_at + 1)) & 0xFFFFFFFF
+        return data[type_at + 5 : type_at + 5 + size].decode("utf-8", "surrogateescape")
+    return _read_plain(Reader(data, type_at + 1, end), type_byte, 1)
 
 
 def field_of(data: bytes, name: str) -> Field | None:
@@ -348,6 +393,16 @@ def encode_typed_table(fields: list[Field]) -> bytes:
 
 def put_table(out: BytesWriter, table: dict[str, object]) -> None:
     _put_plain_table(out, table, 1)
+
+
+def put_field(out: BytesWriter, name: str, value: object) -> None:
+    """One field of a table. A number takes 64 bits: so RabbitMQ writes the headers that it adds (mc_amqpl)."""
+    put_shortstr(out, name)
+    if isinstance(value, int) and not isinstance(value, bool):
+        out.append(u8(LONG))
+        _put_integer(out, LONG, value)
+    else:
+        _put_plain(out, value, 1)
 
 
 def put_typed_table(out: BytesWriter, fields: list[Field]) -> None:
