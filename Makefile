@@ -1,8 +1,9 @@
 # What one does with Leveret, from a fresh clone with Python 3.11 and make. `make help` lists it.
 #
-# Two environments, made when they are needed and renewed when what they are made of changes:
+# Environments, made when they are needed and renewed when what they are made of changes:
 #   .venv           for development: the source tree itself, uncompiled
 #   .venv-compiled  for measuring and for the second run of the tests: the compiled wheel, not the source
+#   .venv-apps      applications that others wrote, at pinned versions; no Leveret is in it
 # The wheel is built in a copy of the tree (build/tree), never beside the source.
 
 SHELL := /bin/bash
@@ -21,9 +22,10 @@ EXTRAS := demo,test,lint
 CYCLES ?= 20
 SECONDS ?= 60
 BENCH ?= all
+BROKER ?= $(CURDIR)/$(PYC)
 ARGS ?=
 # Test folders with targets of their own: they need node or the network, or run for as long as they are told.
-APART := --ignore=tests/compat --ignore=tests/suites
+APART := --ignore=tests/compat --ignore=tests/suites --ignore=tests/apps
 
 export PIP_ROOT_USER_ACTION := ignore
 unexport PYTHONPATH
@@ -69,6 +71,11 @@ wheel: build/wheel/stamp ## build the compiled wheel into dist/
 .PHONY: venv-compiled
 venv-compiled: .venv-compiled/stamp ## make the environment with the compiled wheel (.venv-compiled)
 
+.venv-apps/stamp: tests/apps/pinned.txt
+	@rm -rf .venv-apps && "$(PYTHON)" -m venv .venv-apps
+	@.venv-apps/bin/python $(PIP) install -r tests/apps/pinned.txt
+	@touch $@
+
 # -- running ------------------------------------------------------------------------------------------------
 
 .PHONY: demo
@@ -104,6 +111,10 @@ format: .venv/stamp ## put the style right
 compat: .venv-compiled/stamp ## drive a compiled broker through pika, aio-pika and amqplib
 	@LEVERET_EXPECT=compiled $(PYC) -m pytest -p no:cacheprovider tests/compat $(ARGS)
 
+.PHONY: apps
+apps: .venv-compiled/stamp .venv-apps/stamp ## run Celery, Dramatiq, Taskiq and FastStream on a compiled broker (BROKER=.venv/bin/python)
+	@COMPAT_PYTHON="$(BROKER)" .venv-apps/bin/python -m pytest -p no:cacheprovider tests/apps $(ARGS)
+
 .PHONY: suites
 suites: .venv-compiled/stamp ## run the functional suites of third-party clients against a compiled broker
 	@LEVERET_EXPECT=compiled $(PYC) -m pytest -p no:cacheprovider tests/suites $(ARGS)
@@ -126,5 +137,5 @@ instructions: .venv-compiled/stamp ## count instructions a message with callgrin
 
 .PHONY: clean
 clean: ## remove everything that was made
-	@rm -rf .venv .venv-compiled build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .venv-compiled .venv-apps build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -prune -exec rm -rf {} +

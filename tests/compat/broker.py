@@ -1,5 +1,6 @@
 """The broker under test: one that COMPAT_URL names, or a Leveret of our own in a process of its own.
 
+COMPAT_PYTHON names the interpreter that runs Leveret where the tests' own does not have it.
 Knows how to start, find and stop it; knows nothing of AMQP. The broker is stopped by its own process id only.
 """
 
@@ -68,7 +69,8 @@ class Leveret:
     def start(self) -> Address:
         """Start it, on the port it had before if it had one, and wait for its `ready` line."""
         self.data.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "leveret", "serve", "--data", str(self.data / "store")]
+        python = os.environ.get("COMPAT_PYTHON", sys.executable)
+        command = [python, "-m", "leveret", "serve", "--data", str(self.data / "store")]
         command += ["--amqp-port", str(self.address.port), "--log-format", "json", *self.options]
         offset = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("a") as log:
