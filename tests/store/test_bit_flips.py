@@ -15,38 +15,45 @@ import random
 import pytest
 
 from leveret.errors import Damaged, StoreError
-from leveret.message import ACCEPTED
-from tests.store.machine import Hand, Machine, Sizes, contents
+from leveret.message import ACCEPTED, Terms
+from tests.store.machine import Four, Hand, Machine, Sizes, contents_and_terms
 from tests.store.simdisk import SimDisk
 
 SIZES = Sizes(segment_bytes=4_096)
 ALL = "FLIPS" in os.environ
 SAMPLE = 700  # bytes of each store
 
-Waiting = dict[str, list[tuple[bytes, bool]]]
+Waiting = dict[str, list[tuple[bytes, bool, Four | None]]]
 
 
 def lived(clean: bool) -> tuple[SimDisk, Waiting]:
-    """A store with topology, pages, settled messages and recycled segments; and what waits without the last block."""
+    """A store with topology, pages, settled and moved messages, terms, and recycled segments; and what waits without
+    the last block."""
     disk = SimDisk(5)
     machine = Machine(disk, SIZES)
     machine.start()
     queue = machine.queue("q")
-    machine.queue("r")
+    other = machine.queue("r")
     for name in ("q", "r"):
         machine.vhost.bind_queue(name, "amq.topic", "a.#", {"x": name}, None)
     hand = Hand(machine, queue, 6, False, "hand")
+    moved = 0
     for n in range(60):
-        machine.publish("amq.topic", "a.b", b"%d" % n * (20 + n % 40))
+        terms = Terms(n + 1, -1, 0, n) if n % 3 == 0 else None
+        machine.publish("amq.topic", "a.b", b"%d" % n * (20 + n % 40), True, terms)
+        if n % 5 == 0 and machine.next_of(queue) is not None:
+            machine.move(queue, other)
+            moved += 1
         if n % 4 == 0:
             machine.settle_down()
             machine.prepare()
         while len(hand.got) > 4:
             assert hand.session.settle(hand.got.popleft()[0], False, ACCEPTED)
+    assert moved > 5
     machine.broker.shed()
     machine.settle_down()
     for n in range(12):  # these wait in the log, in more than one segment
-        machine.publish("", "r", b"%d" % n * 150)
+        machine.publish("", "r", b"%d" % n * 150, True, Terms(n + 1, -1, 0, n))
         machine.settle_down()
     before = what_waits(machine)
     if clean:
@@ -62,7 +69,7 @@ def lived(clean: bool) -> tuple[SimDisk, Waiting]:
 def what_waits(machine: Machine) -> Waiting:
     found: Waiting = {}
     for name in list(machine.vhost.topology.queues):
-        found[name] = contents(machine, machine.vhost.queue(name, None).lane)
+        found[name] = contents_and_terms(machine, machine.vhost.queue(name, None).lane)
     return found
 
 
@@ -77,7 +84,7 @@ def opened(disk: SimDisk) -> Waiting:
 
 
 def bodies(waiting: Waiting) -> dict[str, list[bytes]]:
-    return {name: [body for body, _ in messages] for name, messages in waiting.items()}
+    return {name: [body for body, _, _ in messages] for name, messages in waiting.items()}
 
 
 @pytest.mark.parametrize("clean", [True, False], ids=["after a clean stop", "after a crash"])
