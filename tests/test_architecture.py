@@ -41,9 +41,7 @@ ONLY: Final = {
 }
 EDGES: Final = {"server", "client", "worker", "cli", "embed"}
 
-LONG_FILES: Final[dict[str, str]] = {
-    "src/leveret/core/lane.py": "what happens to a message between push and settle is one state machine",
-}
+LONG_FILES: Final[dict[str, str]] = {}
 LONG_FUNCTIONS: Final[dict[str, str]] = {
     "src/leveret/protocol/amqp091/peer.py:publish": "the short way of a publish is one pass over its frames",
 }

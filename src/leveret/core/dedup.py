@@ -20,8 +20,9 @@ from librt.strings import BytesWriter, read_i64_be, write_i64_be
 
 from leveret.core.destination import Table
 from leveret.core.page import OUT
-from leveret.core.paging import PagedLane, Visitor, Watcher
+from leveret.core.paging import PagedLane
 from leveret.core.view import view_of
+from leveret.core.watching import Visitor, Watcher
 from leveret.errors import Damaged
 from leveret.limits import DEDUPLICATION_KEYS, DEDUPLICATION_KEYS_MAX, DELAY_MAX_MS
 from leveret.message import Message

@@ -431,10 +431,10 @@ class Expiry:
             self._end_returned(timed)
         elif missed is not None and len(missed.firsts) > timed.prune_at:
             self._prune(timed, missed, False)
-        if lane.out == 0:
-            timed.missed = None
-        elif timed.missed is not None or timed.ttl_ms >= 0:
+        if lane.out > 0 and (timed.missed is not None or timed.ttl_ms >= 0):
             self._watch(timed)
+        elif lane.out == 0:
+            timed.missed = None
         if not timed.watched:
             timed.queue.late = False
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Final, final
 from leveret.core.consumer import Consumer
 from leveret.core.destination import Table
 from leveret.core.page import Page
-from leveret.core.paging import PagedLane, Watcher
+from leveret.core.paging import PagedLane
 from leveret.core.view import view_of
+from leveret.core.watching import Watcher
 from leveret.limits import GROUP_WINDOW
 from leveret.message import Message
 from leveret.native import i64

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from leveret.core.consumer import Consumer
-from leveret.core.page import AGAIN, ASLEEP, COLD, GONE, LOADING, OUT, Page
+from leveret.core.page import AGAIN, ASLEEP, COLD, GONE, LOADING, OUT, READY, Page
 from leveret.core.paging import LoadTask, PagedLane
 from leveret.errors import Bug
 from leveret.journal import FIRST_DELAYED, LANE_INDEX_SHIFT
@@ -142,6 +142,11 @@ class Lane(PagedLane):
         self.cursor = slot
         if base + slot > self.handed_out:
             self.handed_out = base + slot
+        self._went(page, done, no_ack, weight)
+        return done
+
+    def _went(self, page: Page, done: i64, no_ack: bool, weight: i64) -> None:
+        """So many messages of a page were handed out, and are gone with `no_ack`."""
         page.ready -= done
         self.ready -= done
         if no_ack:
@@ -151,7 +156,6 @@ class Lane(PagedLane):
         else:
             page.out += done
             self.out += done
-        return done
 
     def _allowed(self, seq: i64, want: i64) -> i64:
         """How many from `seq` on may be handed out: only what the log says may have been, once that is on disk."""
@@ -434,6 +438,12 @@ class Lane(PagedLane):
         if self.watcher is not None:
             self.watcher.slept(self, seq)
         return True
+
+    def flag(self, seq: i64) -> None:
+        """A message that is ready was handed out before."""
+        page = self.find(seq)
+        if page is not None and page.state(seq - page.base) == READY:
+            page.touch(seq - page.base + 1)[seq - page.base] = 1
 
     def seize_all(self) -> None:
         """Put all that is ready to sleep: what recovery brought back of messages that are not due."""

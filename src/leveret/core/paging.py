@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from leveret.core.page import COLD, GONE, HOT, LEAVING, LOADING, STORING, Page
+from leveret.core.page import COLD, GONE, HOT, LEAVING, LOADING, OUT, STORING, Page
+from leveret.core.watching import Both, Visitor, Watcher
 from leveret.errors import Bug
 from leveret.journal import Journal, Pager, PageTask
 from leveret.limits import READ_AHEAD_PAGES
@@ -36,60 +37,6 @@ class LaneOwner:
 
     def lane_failed(self, text: str) -> None:
         """Messages of this lane cannot be read."""
-
-
-class Watcher:
-    """Whoever has to know what becomes of single messages of a lane: nobody, for an ordinary one."""
-
-    def left(self, lane: PagedLane, seq: i64, m: Message | None) -> None:
-        """A message is gone: settled, dropped or moved. It may not be in memory."""
-
-    def came_back(self, lane: PagedLane, seq: i64) -> None:
-        """A message that was out is ready again."""
-
-    def slept(self, lane: PagedLane, seq: i64) -> None:
-        """A message that was out, or ready, sleeps."""
-
-    def dressed(self, lane: PagedLane, seq: i64, m: Message) -> Message:
-        """How a message is to be handed out: asked if it was before, or is taken out of turn."""
-        return m
-
-    def loaded(self, lane: PagedLane, page: Page) -> None:
-        """A page came back into memory."""
-
-
-class Both(Watcher):
-    """Two that have to know."""
-
-    def __init__(self, one: Watcher, other: Watcher) -> None:
-        self.one = one
-        self.other = other
-
-    def left(self, lane: PagedLane, seq: i64, m: Message | None) -> None:
-        self.one.left(lane, seq, m)
-        self.other.left(lane, seq, m)
-
-    def came_back(self, lane: PagedLane, seq: i64) -> None:
-        self.one.came_back(lane, seq)
-        self.other.came_back(lane, seq)
-
-    def slept(self, lane: PagedLane, seq: i64) -> None:
-        self.one.slept(lane, seq)
-        self.other.slept(lane, seq)
-
-    def dressed(self, lane: PagedLane, seq: i64, m: Message) -> Message:
-        return self.other.dressed(lane, seq, self.one.dressed(lane, seq, m))
-
-    def loaded(self, lane: PagedLane, page: Page) -> None:
-        self.one.loaded(lane, page)
-        self.other.loaded(lane, page)
-
-
-class Visitor:
-    """Looks once at every message of a lane, after a restart."""
-
-    def visit(self, seq: i64, m: Message) -> None:
-        raise NotImplementedError
 
 
 class LaneTask(PageTask):
@@ -510,10 +457,10 @@ class PagedLane:
         page.decode(data)
         messages = page.messages
         assert messages is not None
-        for m in messages:
+        for slot, m in enumerate(messages):
             size: i64 = 0 if m is None else m.size_bytes
             page.weigh(size)
-            self.ready_bytes += size
+            self.ready_bytes += size if page.state(slot) < OUT else 0  # else it sleeps until its retry
         page.messages = None
         page.size_bytes = 0
 
