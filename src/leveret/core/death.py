@@ -1,40 +1,235 @@
-"""Dead letters: what a message becomes when it is rejected, expires, or is one too many."""
+"""Dead letters: what a message becomes when it is rejected, expires, or is one too many.
+
+Its history is in the header `x-death`, an array with a table for each queue and reason it died of, the last one first;
+the first and the last death are told in headers of their own. All as RabbitMQ 4.3 has it (mc:record_death,
+mc_amqpl:deaths_to_headers, rabbit_dead_letter), down to order and types of the fields, so that only bytes are put
+together here and none are taken apart but to count one death more.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, final
+
+from librt.strings import BytesWriter, read_i32_be, read_i64_be, write_i64_be
 
 from leveret.core.destination import Table
-from leveret.core.view import view_of
+from leveret.core.view import View, view_of
 from leveret.message import Message
 from leveret.native import i64
+from leveret.wire.buffer import patch_long, put_long, put_longstr, put_shortstr
+from leveret.wire.table import find_field, put_field
 
 REJECTED: Final[i64] = 1
 EXPIRED: Final[i64] = 2
 MAXLEN: Final[i64] = 3
 DELIVERY_LIMIT: Final[i64] = 4
 NAMES: Final = ("", "rejected", "expired", "maxlen", "delivery_limit")
+ENCODED: Final = tuple([name.encode() for name in NAMES])
+
+DEATH_NAMES: Final[set[bytes]] = {
+    b"x-death",
+    b"x-first-death-exchange",
+    b"x-first-death-queue",
+    b"x-first-death-reason",
+    b"x-last-death-exchange",
+    b"x-last-death-queue",
+    b"x-last-death-reason",
+}
+HISTORY_BYTES: Final[i64] = 65_536  # longer histories lose their oldest deaths
+
+# Fields of tables up to their lengths: the length of the name, the name, the type byte.
+DEATH: Final = b"\x07x-deathA"
+ORIGINAL_EXPIRATION: Final = b"\x13original-expirationS"
+COUNT_1: Final = b"\x05countl\0\0\0\0\0\0\0\x01"
+REASON: Final = b"\x06reasonS"
+QUEUE: Final = b"\x05queueS"
+TIME: Final = b"\x04timeT"
+EXCHANGE: Final = b"\x08exchangeS"
+KEYS: Final = b"\x0crouting-keysA"
+FIRST_EXCHANGE: Final = b"\x16x-first-death-exchangeS"
+FIRST_QUEUE: Final = b"\x13x-first-death-queueS"
+FIRST_REASON: Final = b"\x14x-first-death-reasonS"
+LAST_EXCHANGE: Final = b"\x15x-last-death-exchangeS"
+LAST_QUEUE: Final = b"\x12x-last-death-queueS"
+LAST_REASON: Final = b"\x13x-last-death-reasonS"
 
 
 def reason_name(reason: i64) -> str:
     return NAMES[reason]
 
 
+@final
 class DeadMessage:
-    def __init__(self, message: Message, exchange: str, keys: list[str], headers: Table) -> None:
+    """message: ready to be published; exchange and keys: where to; deaths: the elements of its `x-death`."""
+
+    def __init__(self, message: Message, exchange: str, keys: list[str], reason: i64, deaths: bytes) -> None:
         self.message = message
         self.exchange = exchange
         self.keys = keys
-        self.headers = headers
+        self.reason: i64 = reason
+        self.deaths = deaths
 
     def circles(self, queue_name: str) -> bool:
+        """Whether a message that goes to this queue would come back to it for ever: it died there, and nobody rejected
+        it since (mc:is_death_cycle). Such a message is dropped."""
+        if self.reason == REJECTED:
+            return False
+        name = queue_name.encode("utf-8", "surrogateescape")
+        deaths = self.deaths
+        end: i64 = i64(len(deaths))
+        at: i64 = 0
+        while at < end:
+            if text_in(deaths, at, b"reason") == ENCODED[REJECTED]:
+                return False
+            if text_in(deaths, at, b"queue") == name:
+                return True
+            at = after(deaths, at)
         return False
 
+    def circle(self, queue_name: str) -> list[str]:
+        """The queues of such a circle, for people."""
+        found = [queue_name]
+        at: i64 = 0
+        while at < i64(len(self.deaths)):
+            found.append(text_in(self.deaths, at, b"queue").decode("utf-8", "surrogateescape"))
+            at = after(self.deaths, at)
+        return found
 
-def bury(m: Message, queue_name: str, reason: i64, dlx: str, dlx_key: str | None, now_ms: i64) -> DeadMessage:
+
+def bury(
+    m: Message,
+    queue_name: str,
+    reason: i64,
+    dlx: str,
+    dlx_key: str | None,
+    now_ms: i64,
+    extra: Table | None = None,
+) -> DeadMessage:
+    """The dead letter of a message that died in a queue. dlx_key: its new routing key, None to keep its own keys;
+    extra: headers that it gets besides."""
+    view = view_of(m)
     route = m.route
-    at = 1 + route[0]
-    key = route[at + 1 :].decode("utf-8", "surrogateescape") if dlx_key is None else dlx_key
-    headers = view_of(m).headers(m)
-    dead = view_of(m).with_headers(m, headers, True)
-    return DeadMessage(dead, dlx, [key], headers)
+    key_at: i64 = 1 + i64(route[0])
+    copies = view.copy_keys(m)
+    queue = queue_name.encode("utf-8", "surrogateescape")
+    older = view.deaths(m)
+    deaths = older_and(older, queue, ENCODED[reason])
+    if not deaths:
+        deaths = death_of(m, view, queue, reason, copies, now_ms) + older
+        if i64(len(deaths)) > HISTORY_BYTES:
+            deaths = shortened(deaths)
+    fields = BytesWriter()
+    fields.write(DEATH)
+    put_longstr(fields, deaths)
+    exchange = route[1:key_at]
+    if older:
+        put_text(fields, FIRST_EXCHANGE, told(m, view, "x-first-death-exchange"))
+        put_text(fields, FIRST_QUEUE, told(m, view, "x-first-death-queue"))
+        put_text(fields, FIRST_REASON, told(m, view, "x-first-death-reason"))
+    else:
+        put_text(fields, FIRST_EXCHANGE, exchange)
+        put_text(fields, FIRST_QUEUE, queue)
+        put_text(fields, FIRST_REASON, ENCODED[reason])
+    put_text(fields, LAST_EXCHANGE, exchange)
+    put_text(fields, LAST_QUEUE, queue)
+    put_text(fields, LAST_REASON, ENCODED[reason])
+    names = DEATH_NAMES
+    if extra is not None:
+        names = names | {name.encode() for name in extra}
+        for name, value in extra.items():
+            put_field(fields, name, value)
+    to = BytesWriter()
+    put_shortstr(to, dlx)
+    if dlx_key is None:
+        to.write(route[key_at:])
+        keys = [route[key_at + 1 :].decode("utf-8", "surrogateescape")]
+        if copies is not None:
+            keys += copies
+    else:
+        put_shortstr(to, dlx_key)
+        keys = [dlx_key]
+    dead = view.dead_letter(m, to.getvalue(), fields.getvalue(), names, dlx_key is not None)
+    return DeadMessage(dead, dlx, keys, reason, deaths)
+
+
+def told(m: Message, view: View, name: str) -> bytes:
+    """A text that was written by an earlier burial."""
+    value = view.header(m, name)
+    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else b""
+
+
+def put_text(out: BytesWriter, head: bytes, text: bytes) -> None:
+    out.write(head)
+    put_longstr(out, text)
+
+
+def death_of(
+    m: Message, view: View, queue: bytes, reason: i64, copies: list[str] | None, now_ms: i64
+) -> bytes:
+    """An element of `x-death` (mc_amqpl:death_table)."""
+    out = BytesWriter()
+    out.write(b"F\0\0\0\0")
+    ttl = view.ttl_ms(m)
+    if ttl >= 0:
+        put_text(out, ORIGINAL_EXPIRATION, str(ttl).encode())
+    out.write(COUNT_1)
+    put_text(out, REASON, ENCODED[reason])
+    put_text(out, QUEUE, queue)
+    out.write(TIME)
+    write_i64_be(out, now_ms // 1_000)
+    route = m.route
+    key_at: i64 = 1 + i64(route[0])
+    put_text(out, EXCHANGE, route[1:key_at])
+    out.write(KEYS)
+    begin: i64 = i64(len(out))
+    put_long(out, 0)
+    put_text(out, b"S", route[key_at + 1 :])
+    if copies is not None:
+        for key in copies:
+            put_text(out, b"S", key.encode("utf-8", "surrogateescape"))
+    end: i64 = i64(len(out))
+    patch_long(out, begin, end - begin - 4)
+    patch_long(out, 1, end - 5)
+    return out.getvalue()
+
+
+def older_and(deaths: bytes, queue: bytes, reason: bytes) -> bytes:
+    """The deaths with one more of a queue and reason that it died of before, empty if it did not. It keeps the time of
+    the first (mc:update_death)."""
+    end: i64 = i64(len(deaths))
+    at: i64 = 0
+    while at < end:
+        next_at = after(deaths, at)
+        if text_in(deaths, at, b"queue") == queue and text_in(deaths, at, b"reason") == reason:
+            count_at = find_field(deaths, at + 1, next_at, b"count") + 1
+            out = BytesWriter()
+            out.write(deaths[at:count_at])
+            write_i64_be(out, read_i64_be(deaths, count_at) + 1)
+            out.write(deaths[count_at + 8 : next_at])
+            return out.getvalue() + deaths[:at] + deaths[next_at:]
+        at = next_at
+    return b""
+
+
+def shortened(deaths: bytes) -> bytes:
+    """As many of the newest deaths as may be; the newest in any case."""
+    at = after(deaths, 0)
+    while at < i64(len(deaths)):
+        next_at = after(deaths, at)
+        if next_at > HISTORY_BYTES:
+            break
+        at = next_at
+    return deaths[:at]
+
+
+def after(deaths: bytes, at: i64) -> i64:
+    """Where the element behind the one at `at` begins."""
+    return at + 5 + i64(read_i32_be(deaths, at + 1))
+
+
+def text_in(deaths: bytes, at: i64, name: bytes) -> bytes:
+    """A text of the element at `at`."""
+    type_at = find_field(deaths, at + 1, after(deaths, at), name)
+    if type_at < 0:
+        return b""
+    return deaths[type_at + 5 : type_at + 5 + i64(read_i32_be(deaths, type_at + 1))]

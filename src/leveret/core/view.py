@@ -2,6 +2,9 @@
 
 A message keeps its publisher's bytes; each protocol registers a view of its own that finds things in them when
 somebody asks. Nothing here is on the way of a message that asks for nothing.
+
+Where the core hands over header fields it has them encoded as in an AMQP 0-9-1 field table (wire/table.py), so that a
+protocol which has the same tables need not look into them.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ class View:
         raise NotImplementedError
 
     def key_of(self, m: Message, name: str) -> bytes:
-        """A header's value as bytes that are equal exactly when the values are; empty if it is not there."""
+        """A header's value as bytes that are equal exactly when the values are: a text is itself, numbers are equal
+        whatever their width. Empty if it is not there, or holds nothing."""
         raise NotImplementedError
 
     def message_id(self, m: Message) -> bytes:
@@ -49,7 +53,24 @@ class View:
         raise NotImplementedError
 
     def delivery(self, m: Message, extra: Table) -> Message:
-        """The message with a few headers more (or other values of them), as it is handed out."""
+        """The message with a few headers more (or other values of them), as it is handed out. Their names begin with
+        `x-`."""
+        raise NotImplementedError
+
+    def deaths(self, m: Message) -> bytes:
+        """The elements of the header `x-death`, encoded, if this broker wrote it; empty if it did not. What a
+        publisher calls so is no history (RabbitMQ since 4.0)."""
+        raise NotImplementedError
+
+    def copy_keys(self, m: Message) -> list[str] | None:
+        """Routing keys that count besides the one of its route; None if there are none."""
+        raise NotImplementedError
+
+    def dead_letter(
+        self, m: Message, route: bytes, fields: bytes, names: set[bytes], new_key: bool
+    ) -> Message:
+        """The message as a dead letter: on a new route, without its expiration, with the header fields `fields`, without
+        those of the names `names` that it had. new_key: its copy_keys count no more."""
         raise NotImplementedError
 
 

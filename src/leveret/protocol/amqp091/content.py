@@ -18,7 +18,14 @@ from leveret.message import AMQP091, Message
 from leveret.native import i64
 from leveret.wire import methods as wire
 from leveret.wire.frames import body_frames
-from leveret.wire.properties import Properties, check_properties, decode_properties, delivery_mode_at
+from leveret.wire.properties import (
+    EXPIRATION,
+    Properties,
+    check_properties,
+    decode_properties,
+    delivery_mode_at,
+    find_property,
+)
 
 if TYPE_CHECKING:
     from leveret.protocol.amqp091.connection import Connection
@@ -30,6 +37,7 @@ BASIC: Final[i64] = 60
 PROPERTIES: Final[i64] = 19  # where in a header frame the property flags are
 BODY_CEILING: Final[i64] = limits.MESSAGE_SIZE_CEILING_BYTES
 EXPIRATION_MAX_MS: Final = 315_360_000_000  # ten years, as RabbitMQ
+EXPIRATION_MAX: Final[i64] = EXPIRATION_MAX_MS
 SPLINTER_BYTES: Final[i64] = 2_048  # body frames that are smaller, but for the last, are not kept as they are
 PIECE_BYTES: Final[i64] = 64  # what a frame costs beside its bytes
 
@@ -133,9 +141,27 @@ def copies_of(m: Message) -> i64:
 
 def expiration_ms(m: Message) -> i64:
     """How long a message may wait, by its own word. Raises PreconditionFailed (rabbit_basic:parse_expiration)."""
-    text = properties_of(m).expiration
-    if text is None:
+    data = m.data
+    end = 7 + i64(read_i32_be(data, 3))
+    at = find_property(data, PROPERTIES, end, EXPIRATION)
+    if at < 0:
         return -1
+    size: i64 = i64(data[at])
+    value: i64 = 0
+    p = at + 1
+    while p <= at + size:
+        digit: i64 = i64(data[p]) - 48
+        if digit < 0 or digit > 9 or value > EXPIRATION_MAX:
+            break
+        value = value * 10 + digit
+        p += 1
+    if size > 0 and p > at + size and value <= EXPIRATION_MAX:
+        return value
+    return parse_expiration(data[at + 1 : at + 1 + size].decode("utf-8", "surrogateescape"))
+
+
+def parse_expiration(text: str) -> i64:
+    """An expiration that is not just a few digits, as Erlang's string:to_integer has it."""
     sign = 1 if text[:1] in ("-", "+") else 0
     digits = sign
     while digits < len(text) and text[digits] in "0123456789":

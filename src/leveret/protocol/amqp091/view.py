@@ -1,8 +1,15 @@
-"""What the core may ask of a message that came by AMQP 0-9-1 (core/view.py)."""
+"""What the core may ask of a message that came by AMQP 0-9-1 (core/view.py).
+
+Headers are found by stepping over the ones before, and changed where they stand. A dead letter's content header frame
+bears channel number 0, which no publisher's content can: so it is known that its `x-death` is this broker's own. Its
+`CC` stands behind `x-death` if it counts no more as routing keys. (A delivery puts the consumer's channel number in.)
+"""
 
 from __future__ import annotations
 
-from librt.strings import BytesWriter, read_i32_be
+from typing import Final
+
+from librt.strings import BytesWriter, read_f32_be, read_f64_be, read_i32_be, write_f64_be
 
 from leveret.core.destination import Table
 from leveret.core.view import View, register
@@ -10,11 +17,25 @@ from leveret.message import AMQP091, Message
 from leveret.native import i64
 from leveret.protocol.amqp091.content import PROPERTIES, expiration_ms, properties_of
 from leveret.wire import properties as wire
-from leveret.wire.frames import content_header
+from leveret.wire.buffer import put_long
+from leveret.wire.field import BINARY, BOOL, DOUBLE, FLOAT, LONG_STRING, VOID
+from leveret.wire.splice import splice_fields
+from leveret.wire.table import field_end, find_field, put_field, value_at
+
+DEATH: Final = b"x-death"
 
 
 def header_end(m: Message) -> i64:
+    """Where the payload of the header frame ends."""
     return 7 + i64(read_i32_be(m.data, 3))
+
+
+def find_header(m: Message, name: bytes) -> i64:
+    """Where the type byte of a header is, -1 if there is none."""
+    data = m.data
+    end = header_end(m)
+    at = wire.find_property(data, PROPERTIES, end, wire.HEADERS)
+    return -1 if at < 0 else find_field(data, at, end, name)
 
 
 class AmqpView(View):
@@ -23,15 +44,17 @@ class AmqpView(View):
         return {} if found is None else found
 
     def header(self, m: Message, name: str) -> object | None:
-        return self.headers(m).get(name)
+        type_at = find_header(m, name.encode("utf-8", "surrogateescape"))
+        return None if type_at < 0 else value_at(m.data, type_at, header_end(m))
 
     def key_of(self, m: Message, name: str) -> bytes:
-        value = self.headers(m).get(name)
-        return b"" if value is None else repr(value).encode()
+        type_at = find_header(m, name.encode("utf-8", "surrogateescape"))
+        return b"" if type_at < 0 else key_at(m.data, type_at, header_end(m))
 
     def message_id(self, m: Message) -> bytes:
-        found = wire.message_id_at(m.data, PROPERTIES, header_end(m))
-        return b"" if found is None else found.encode("utf-8", "surrogateescape")
+        data = m.data
+        at = wire.find_property(data, PROPERTIES, header_end(m), wire.MESSAGE_ID)
+        return b"" if at < 0 else data[at + 1 : at + 1 + i64(data[at])]
 
     def property(self, m: Message, name: str) -> str:
         found: object = None
@@ -54,16 +77,89 @@ class AmqpView(View):
         properties.headers = headers if headers else None
         if drop_expiration:
             properties.expiration = None
-        channel = (i64(m.data[1]) << 8) | i64(m.data[2])
-        out = BytesWriter()
-        content_header(out, channel, m.size_bytes, wire.encode_properties(properties))
-        out.write(m.data[header_end(m) + 1 :])
-        return Message(out.getvalue(), m.route, m.size_bytes, m.persistent, m.protocol)
+        return with_properties(m, m.route, wire.encode_properties(properties), m.data[1:3])
 
     def delivery(self, m: Message, extra: Table) -> Message:
-        headers = self.headers(m)
-        headers.update(extra)
-        return self.with_headers(m, headers, False)
+        names: set[bytes] = set()
+        fields = BytesWriter()
+        for name, value in extra.items():
+            names.add(name.encode("utf-8", "surrogateescape"))
+            put_field(fields, name, value)
+        data = m.data
+        properties = splice_fields(data, PROPERTIES, header_end(m), names, fields.getvalue(), False)
+        return with_properties(m, m.route, properties, data[1:3])
+
+    def deaths(self, m: Message) -> bytes:
+        data = m.data
+        if not is_own(data):
+            return b""
+        type_at = find_header(m, DEATH)
+        if type_at < 0:
+            return b""
+        return data[type_at + 5 : field_end(data, type_at, header_end(m))]
+
+    def copy_keys(self, m: Message) -> list[str] | None:
+        type_at = find_header(m, b"CC")
+        if type_at < 0:
+            return None
+        data = m.data
+        if is_own(data) and 0 <= find_header(m, DEATH) < type_at:
+            return None
+        named = value_at(data, type_at, header_end(m))
+        if not isinstance(named, list):
+            return None
+        return [key for key in named if isinstance(key, str)]
+
+    def dead_letter(
+        self, m: Message, route: bytes, fields: bytes, names: set[bytes], new_key: bool
+    ) -> Message:
+        data = m.data
+        end = header_end(m)
+        if new_key:
+            type_at = find_header(m, b"CC")
+            if type_at >= 0:
+                fields += data[type_at - 3 : field_end(data, type_at, end)]
+                data = data[:PROPERTIES] + wire.without_header(data, PROPERTIES, end, b"CC")
+                end = i64(len(data))
+        properties = splice_fields(data, PROPERTIES, end, names, fields, True)
+        return with_properties(m, route, properties, b"\0\0")
+
+
+def is_own(data: bytes) -> bool:
+    """Whether a dead letter of this broker begins here."""
+    return i64(data[1]) == 0 and i64(data[2]) == 0
+
+
+def with_properties(m: Message, route: bytes, properties: bytes, channel: bytes) -> Message:
+    """The same content, with other properties in its header frame."""
+    data = m.data
+    size = BytesWriter()
+    put_long(size, i64(len(properties)) + PROPERTIES - 7)
+    changed = b"".join(
+        (data[:1], channel, size.getvalue(), data[7:PROPERTIES], properties, data[header_end(m) :])
+    )
+    return Message(changed, route, m.size_bytes, m.persistent, m.protocol)
+
+
+def key_at(data: bytes, type_at: i64, end: i64) -> bytes:
+    """A field's value as a key: a text's bytes, or 0, a letter and the value in a form that all equal ones have."""
+    kind: i64 = i64(data[type_at])
+    if kind == LONG_STRING or kind == BINARY:
+        size = i64(read_i32_be(data, type_at + 1)) & 0xFFFFFFFF
+        raw = data[type_at + 5 : type_at + 5 + size]
+        return b"\0S" + raw if size > 0 and i64(raw[0]) == 0 else raw
+    if kind == VOID:
+        return b""
+    if kind == BOOL:
+        return b"\0t1" if i64(data[type_at + 1]) != 0 else b"\0t0"
+    if kind == FLOAT or kind == DOUBLE:
+        out = BytesWriter()
+        write_f64_be(out, read_f32_be(data, type_at + 1) if kind == FLOAT else read_f64_be(data, type_at + 1))
+        return b"\0d" + out.getvalue()
+    value = value_at(data, type_at, end)
+    if isinstance(value, int):
+        return b"\0i" + str(value).encode()
+    return b"\0" + data[type_at : field_end(data, type_at, end)]  # with its type: A, D, F, T
 
 
 register(AMQP091, AmqpView())
