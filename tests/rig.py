@@ -70,7 +70,7 @@ class Hand:
         """Close the session: cancel, and give back what is unsettled."""
         self.session.consumers.clear()
         self.rig.vhost.cancel(self.consumer)
-        self.session.release_all(True)
+        self.session.lose_all()
 
 
 class Rig:

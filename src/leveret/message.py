@@ -20,6 +20,7 @@ ACCEPTED: Final[i64] = 0
 REJECTED: Final[i64] = 1  # dead-letter, or drop where there is nowhere to go
 RELEASED: Final[i64] = 2  # back to its place, not counted as an attempt
 MODIFIED: Final[i64] = 3  # back to its place, counted
+DISCARDED: Final[i64] = 4  # as REJECTED, but not counted
 
 
 @mypyc_attr(acyclic=True)

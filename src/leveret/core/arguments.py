@@ -12,6 +12,7 @@ from typing import Final, final
 
 from leveret.core.dedup import wrong_window
 from leveret.core.destination import Table
+from leveret.core.retry import read_policy
 from leveret.core.values import INTEGERS, check_equal_argument, type_name, unequal
 from leveret.errors import PreconditionFailed
 
@@ -111,6 +112,11 @@ def locator(value: object, arguments: Table) -> str:
     return _one_of(value, LOCATORS, "invalid_queue_locator_arg")
 
 
+def retry_policy(value: object, arguments: Table) -> str:
+    wrong = read_policy(value).wrong
+    return f'"{wrong}"' if wrong else ""
+
+
 def group_header(value: object, arguments: Table) -> str:
     if value is True or (isinstance(value, str) and value):
         if _number(arguments.get("x-max-priority")) > 0:
@@ -203,11 +209,32 @@ ARGUMENTS: Final = [
     Argument("x-queue-leader-locator", locator, "classic quorum stream", NO_EFFECT, "place in a cluster"),
     Argument("x-queue-mode", any_value, "classic", NO_EFFECT, "lazy: every queue of Leveret pages"),
     Argument("x-queue-master-locator", any_value, "classic", NO_EFFECT, "place in a cluster"),
-    Argument("x-delivery-limit", any_value, "quorum", NOT_YET, "deliveries before a message is dead"),
-    Argument("x-delayed-retry-type", any_value, "quorum", NOT_YET, "delay of what is returned"),
-    Argument("x-delayed-retry-min", any_value, "quorum", NOT_YET, "delay of what is returned, ms"),
-    Argument("x-delayed-retry-max", any_value, "quorum", NOT_YET, "delay of what is returned, ms"),
+    Argument(
+        "x-delivery-limit",
+        any_value,
+        "quorum",
+        HONOURED,
+        "how many deliveries may fail before a message is dead; 20 if it is not given, negative for no limit",
+    ),
+    Argument(
+        "x-delayed-retry-type",
+        any_value,
+        "quorum",
+        HONOURED,
+        "all, failed or returned: which returned messages wait before they are ready again",
+    ),
+    Argument(
+        "x-delayed-retry-min", any_value, "quorum", HONOURED, "how long, ms, times the failed deliveries"
+    ),
+    Argument("x-delayed-retry-max", any_value, "quorum", HONOURED, "and how long at most, ms"),
     # Leveret's own
+    Argument(
+        "x-retry",
+        retry_policy,
+        "classic quorum",
+        HONOURED,
+        "what failed is tried again later: a table or a text such as exponential;delay=1s;max-delay=1m;max=5",
+    ),
     Argument(
         "x-group-header",
         group_header,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from leveret.core.access import Access
+from leveret.core.attempts import Retries
 from leveret.core.delays import Delays
 from leveret.core.expiry import Expiry
 from leveret.core.holder import Holder
@@ -27,8 +28,10 @@ class Broker:
         self.expiry = Expiry(self.turn, pager)
         self.delays = Delays(self.turn, journal, pager)
         self.overdue = Overdue()
+        self.retries = Retries()
         self.vhosts: dict[str, VHost] = {}
         self.blocked = ""  # why publishing is blocked: memory, disk
+        self.stopping = False  # sessions that end now are not to blame for what they did not settle
 
     def add_vhost(self, name: str) -> VHost:
         vhost = self.vhosts.get(name)
@@ -46,6 +49,7 @@ class Broker:
     def work(self) -> bool:
         """Do what is due by the wall clock, `turn.now_ms`, a part of it at most. True if there is more to do now."""
         more = self.expiry.run()
+        more = self.retries.run(self.turn.now_ms) or more
         return self.delays.run() or more
 
     def knows_page(self, lane: int, base: int) -> bool:

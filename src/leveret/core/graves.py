@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, final
 from leveret.core.death import DELIVERY_LIMIT, EXPIRED, MAXLEN, REJECTED, bury, reason_name
 from leveret.core.lane import Lane
 from leveret.core.page import ASLEEP
+from leveret.core.view import view_of
 from leveret.message import Message
 from leveret.native import i64
 
@@ -81,13 +82,19 @@ class Graves:
         first = topology.exchanges.get(dlx)
         if first is None:
             return False
+        if head is not None:
+            m = view_of(m).delivery(m, head)
         dead = bury(m, queue.name, reason, dlx, rules.dlx_key, queue.turn.now_ms)
         if lane is not None and home.delay_dead(dlx, dead.message, lane, seq):
             return True
         targets = home.dead_targets(first, dead)
         if not targets:
             return False
-        return home.offer(targets, dead.message, lane, seq) >= 0 and lane is not None
+        if lane is not None and queue.attempts is not None:
+            home.inherited = queue.attempts.count_of(lane, seq)
+        taken = home.offer(targets, dead.message, lane, seq) >= 0
+        home.inherited = 0
+        return taken and lane is not None
 
 
 __all__ = ["DELIVERY_LIMIT", "EXPIRED", "MAXLEN", "REJECTED", "Graves", "reason_name"]

@@ -143,6 +143,9 @@ def _put(home: VHost, taken: list[Target], m: Message, source: Lane | None, sour
     while i < i64(len(taken)):
         target = taken[i]
         lane = lanes[i]
+        attempts = target.queue.attempts
+        if home.inherited > 0 and attempts is not None and not delayed:
+            attempts.inherit(lane, seqs[i], home.inherited)
         unique = target.queue.unique
         if unique is not None and target.unique_key:
             spot = target.spot

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from leveret.core.arguments import QUORUM
+from leveret.core.attempts import Attempts
 from leveret.core.consumer import Consumer
 from leveret.core.dedup import Rebuild, Unique, Window, key_of, unique_of, window_of
 from leveret.core.destination import QueueBase
@@ -16,10 +17,9 @@ from leveret.core.graves import MAXLEN, REJECTED, Graves
 from leveret.core.groups import Groups
 from leveret.core.holder import FIRST_DELAYED, ORDINARY, Holder
 from leveret.core.lane import Lane
-from leveret.core.paging import LaneOwner
+from leveret.core.owner import QueueOwner
 from leveret.core.rules import DROP_HEAD, REJECT_DLX, Rules
 from leveret.core.serving import SingleActive, Tier, enter, leave
-from leveret.core.turn import Waiter
 from leveret.journal import StateSink, lane_id
 from leveret.message import Message
 from leveret.native import i64
@@ -28,43 +28,6 @@ if TYPE_CHECKING:
     from leveret.core.vhost import VHost
 
 PUMP: Final[i64] = 4_096  # deliveries of one queue in one turn, at most
-
-
-class QueueOwner(LaneOwner):
-    """What the lane tells its queue. (A queue has one base already.)"""
-
-    def __init__(self, queue: Queue) -> None:
-        self.queue = queue
-        self.waiter: MarkWaiter | None = None
-
-    def lane_ready(self) -> None:
-        self.queue.wake()
-
-    def lane_failed(self, text: str) -> None:
-        self.queue.fail(text)
-
-    def await_mark(self, position: i64) -> None:
-        waiter = self.waiter
-        if waiter is None:
-            waiter = MarkWaiter(self.queue)
-            self.waiter = waiter
-        waiter.position = position
-        self.queue.turn.wait_for(waiter, position)
-
-
-class MarkWaiter(Waiter):
-    """Wakes a queue when how far it may deliver is on disk."""
-
-    def __init__(self, queue: Queue) -> None:
-        super().__init__()
-        self.queue = queue
-        self.position: i64 = 0
-
-    def advance(self, durable: i64) -> i64:
-        if self.position > durable:
-            return self.position
-        self.queue.wake()
-        return 0
 
 
 class Queue(QueueBase, Holder):
@@ -81,6 +44,7 @@ class Queue(QueueBase, Holder):
         self.more: dict[int, Lane] | None = None  # other lanes than the ordinary one
         self.ranked: list[Lane] | None = None  # by priority, the highest first; None: there is one
         self.graves: Graves | None = None
+        self.attempts: Attempts | None = None
         self.groups: Groups | None = None
         self.window: Window | None = None
         self.unique: Unique | None = None
@@ -119,6 +83,8 @@ class Queue(QueueBase, Holder):
             self.plain_out = rules.plain_out
             if rules.dlx is not None:
                 self.graves = Graves(self)
+            if rules.counts or rules.retry is not None:
+                self.attempts = Attempts(self, rules)
             if rules.single_active:
                 self.single = SingleActive(self.queue_type == QUORUM)
             if rules.keyed:
@@ -183,7 +149,8 @@ class Queue(QueueBase, Holder):
         self.home.offer_due([self], m, lane, seq)
 
     def notes(self, lane: Lane, out: StateSink) -> None:
-        pass
+        if self.attempts is not None:
+            self.attempts.notes(lane, out)
 
     def facts(self, out: StateSink) -> None:
         if self.window is not None:
@@ -191,7 +158,8 @@ class Queue(QueueBase, Holder):
                 out.fact(self.lane.lid, fact)
 
     def restored_note(self, lane: Lane, seq: i64, note: bytes) -> None:
-        pass
+        if self.attempts is not None:
+            self.attempts.restored(lane, seq, note)
 
     def restored_fact(self, fact: bytes) -> None:
         if self.window is not None:
@@ -314,6 +282,8 @@ class Queue(QueueBase, Holder):
             self.home.broker.expiry.end_instant(self)
 
     def _pump_by_rules(self) -> None:
+        if self.attempts is not None:
+            self.attempts.decide()
         graves = self.graves
         if graves is not None and graves.waiting:
             graves.bury_some()
@@ -423,8 +393,25 @@ class Queue(QueueBase, Holder):
 
     # ---- what becomes of messages
 
-    def rejected(self, lane: Lane, first: i64, last: i64) -> None:
-        """Rejected without requeue: dead, or dropped where there is nowhere to go."""
+    def returned(self, lane: Lane, first: i64, last: i64, failed: bool) -> None:
+        """Back to their places by the consumer's own word. failed: counted as failed deliveries."""
+        if self.attempts is None:
+            lane.requeue(first, last, True)
+        else:
+            self.attempts.returned(lane, first, last, failed)
+
+    def lost(self, lane: Lane, first: i64, last: i64) -> None:
+        """Whoever had them is gone: back to their places."""
+        if self.attempts is None or self.home.broker.stopping:
+            self.returned(lane, first, last, False)
+        else:
+            self.attempts.lost(lane, first, last)
+
+    def rejected(self, lane: Lane, first: i64, last: i64, failed: bool) -> None:
+        """Rejected without requeue: dead, or dropped where there is nowhere to go; or tried again later."""
+        if self.attempts is not None:
+            self.attempts.rejected(lane, first, last, failed)
+            return
         if self.graves is None:
             lane.settle(first, last)
             return
@@ -435,8 +422,11 @@ class Queue(QueueBase, Holder):
             seq += 1
 
     def timed_out(self, lane: Lane, first: i64, last: i64) -> None:
-        """Not settled in time: back in their places, and counted as attempts."""
-        lane.requeue(first, last, True)
+        """Not settled in time: back in their places."""
+        if self.attempts is None:
+            lane.requeue(first, last, True)
+        else:
+            self.attempts.timed_out(lane, first, last)
 
     def bury_later(self, lane: Lane, seq: i64, reason: i64, head: dict[str, object] | None) -> None:
         """A message that sleeps is dead. head: headers that its dead letter gets besides."""
@@ -444,6 +434,8 @@ class Queue(QueueBase, Holder):
         if graves is None:
             lane.remove(seq, True)
         else:
+            if head is None and self.attempts is not None:
+                head = self.attempts.head_of(lane, seq)
             graves.add(lane, seq, reason, head)
 
     def is_full(self) -> bool:
@@ -496,6 +488,8 @@ class Queue(QueueBase, Holder):
         n: i64 = 0
         for lane in self.all_lanes():
             n += lane.purge()
+        if self.attempts is not None:
+            n += self.attempts.purge()
         return int(n)
 
     def fail(self, text: str) -> None:
@@ -509,6 +503,8 @@ class Queue(QueueBase, Holder):
         self.gone = True
         self._none_for_getters()
         self._cancel_all()
+        if self.attempts is not None:
+            self.attempts.drop()
         for lane in self.all_lanes():
             lane.drop()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from leveret.core.consumer import Consumer
 from leveret.core.lane import Lane
 from leveret.limits import LATE_RUNS
-from leveret.message import ACCEPTED, REJECTED
+from leveret.message import ACCEPTED, DISCARDED, MODIFIED, REJECTED
 from leveret.native import i64
 
 
@@ -172,7 +172,14 @@ class Session:
         return one
 
     def release_all(self, handed_out: bool) -> None:
-        """The session ends: all that is unsettled goes back to its place."""
+        """All that is unsettled goes back to its place. handed_out: it counts as delivered before."""
+        self._return_all(handed_out, False)
+
+    def lose_all(self) -> None:
+        """The session is lost, or ends with something unsettled: these deliveries have failed."""
+        self._return_all(True, True)
+
+    def _return_all(self, handed_out: bool, lost: bool) -> None:
         runs = self.runs
         n: i64 = len(runs)
         i = self.head
@@ -180,7 +187,7 @@ class Session:
         self.head = 0
         while i < n:
             run = runs[i]
-            self._give_back(run, handed_out)
+            self._give_back(run, handed_out, lost)
             i += 1
         self._drop_late(0, self.next_tag)
         self.late_below = 0
@@ -288,11 +295,17 @@ class Session:
     def unsettled(self) -> list[Run]:
         return self.runs[self.head :]
 
-    def _give_back(self, run: Run, handed_out: bool) -> None:
+    def _give_back(self, run: Run, handed_out: bool, lost: bool) -> None:
         run.consumer.out -= run.count
         queue = run.consumer.queue
         if not queue.gone:
-            run.lane.requeue(run.seq, run.seq + run.count - 1, handed_out)
+            last = run.seq + run.count - 1
+            if lost:
+                queue.lost(run.lane, run.seq, last)
+            elif handed_out:
+                queue.returned(run.lane, run.seq, last, False)
+            else:
+                run.lane.requeue(run.seq, last, False)
             queue.wake()
 
     def _finish(self, consumer: Consumer, lane: Lane, seq: i64, count: i64, outcome: i64) -> None:
@@ -302,10 +315,10 @@ class Session:
         if not queue.gone:
             if outcome == ACCEPTED:
                 lane.settle(seq, seq + count - 1)
-            elif outcome == REJECTED:
-                queue.rejected(lane, seq, seq + count - 1)
+            elif outcome == REJECTED or outcome == DISCARDED:
+                queue.rejected(lane, seq, seq + count - 1, outcome == REJECTED)
             else:
-                lane.requeue(seq, seq + count - 1, True)
+                queue.returned(lane, seq, seq + count - 1, outcome == MODIFIED)
             queue.wake()
         if self.prefetch != 0:
             self._wake_all()

@@ -130,6 +130,7 @@ class VHost:
         self.published: i64 = 0
         self.unroutable: i64 = 0
         self.refused = False  # by a queue, what was just published
+        self.inherited: i64 = 0  # how many deliveries of the dead letter that is being published have failed
         self.dead_letters: i64 = 0
 
     # ---- publishing

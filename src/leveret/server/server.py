@@ -156,6 +156,7 @@ class Server:
     async def stop(self) -> None:
         """Say goodbye to every connection, bring everything to disk, end."""
         self.stopping = True
+        self.broker.stopping = True
         if self.listener is not None:
             self.loop.remove_reader(self.listener.fileno())
             self.listener.close()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from librt.strings import read_i16_be, read_i32_be
 
 from leveret import limits
+from leveret.core.attempts import check_retry
 from leveret.core.intake import ASKS_BY_HEADERS, ASKS_EXPIRATION
 from leveret.core.queue import Queue
 from leveret.core.session import Session
@@ -194,6 +195,11 @@ class AmqpChannel(Session):
         queues = route.queues
         if route.by_headers or more is not None:
             queues = route.vhost.route_by_message(route, Seen(m, route.key, more))
+        try:
+            check_retry(queues, m)
+        except PeerError as error:
+            self.fail(at_method(error, wire.BASIC_PUBLISH))
+            return
         tx = self.tx
         if tx is not None:
             tx.publish(route, queues, m)
@@ -350,7 +356,7 @@ class AmqpChannel(Session):
             for c in consumers.values():
                 vhost.cancel(c)
         reply_to.cancel(self, "")
-        self.release_all(True)
+        self.lose_all()
 
     def consumer_cancelled(self, c: AmqpConsumer) -> None:
         """Its queue is gone: basic.cancel, if the client can take it (RabbitMQ's consumer_cancel_notify)."""

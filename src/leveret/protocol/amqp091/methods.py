@@ -26,7 +26,7 @@ from leveret.errors import (
     PeerError,
     PreconditionFailed,
 )
-from leveret.message import REJECTED, RELEASED
+from leveret.message import DISCARDED, MODIFIED, REJECTED, RELEASED
 from leveret.native import i64
 from leveret.protocol.amqp091 import reply_to
 from leveret.protocol.amqp091.confirms import Confirms
@@ -356,12 +356,12 @@ def basic_ack(channel: AmqpChannel, r: Reader) -> None:
 def basic_nack(channel: AmqpChannel, r: Reader) -> None:
     tag = r.signed_longlong()
     bits = r.octet()  # multiple, requeue
-    channel.settle_tag(tag, bits & 1 != 0, RELEASED if bits & 2 else REJECTED, wire.BASIC_NACK)
+    channel.settle_tag(tag, bits & 1 != 0, RELEASED if bits & 2 else DISCARDED, wire.BASIC_NACK)
 
 
 def basic_reject(channel: AmqpChannel, r: Reader) -> None:
     tag = r.signed_longlong()
-    channel.settle_tag(tag, False, RELEASED if r.octet() & 1 else REJECTED, wire.BASIC_REJECT)
+    channel.settle_tag(tag, False, MODIFIED if r.octet() & 1 else REJECTED, wire.BASIC_REJECT)
 
 
 def basic_recover_async(channel: AmqpChannel, r: Reader) -> None:
