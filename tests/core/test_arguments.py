@@ -9,7 +9,6 @@ from leveret.errors import PreconditionFailed
 from tests.core.places import Place
 
 Q = "queue 'q' in vhost '/'"
-LATER = "is not supported by this version of Leveret"
 
 REFUSED: list[tuple[dict[str, object], str]] = [
     ({"x-queue-type": "nope"}, f"invalid arg 'x-queue-type' for {Q}: \"unsupported queue type 'nope'\""),
@@ -55,8 +54,8 @@ REFUSED: list[tuple[dict[str, object], str]] = [
         {"x-queue-type": "quorum", "x-max-priority": 5},
         f"invalid arg 'x-max-priority' for {Q} of queue type rabbit_quorum_queue",
     ),
-    # what RabbitMQ honours and Leveret does not
-    ({"x-queue-type": "quorum", "x-delivery-limit": 5}, f"arg 'x-delivery-limit' for {Q} {LATER}"),
+    # Leveret's own
+    ({"x-retry": "fixed;dleay=1s"}, f"invalid arg 'x-retry' for {Q}: \"unknown key 'dleay'\""),
 ]
 
 TAKEN: list[dict[str, object]] = [
@@ -68,6 +67,15 @@ TAKEN: list[dict[str, object]] = [
     {"x-queue-leader-locator": "balanced", "x-queue-master-locator": "min-masters"},
     {"x-queue-type": "quorum", "x-quorum-initial-group-size": 3, "x-max-in-memory-length": 0},
     {"x-single-active-consumer": False, "x-overflow": "drop-head"},
+    {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": 5,
+        "x-delayed-retry-type": "all",
+        "x-delayed-retry-min": 1,
+    },
+    {"x-queue-type": "quorum", "x-delivery-limit": "no number", "x-delayed-retry-type": 7},
+    {"x-retry": "exponential;delay=1s;max=5"},
+    {"x-retry": {"type": "fixed", "delay": 100}},
     {"x-whatever": [1, {"a": None}], "other": 1},
 ]
 

@@ -8,14 +8,14 @@ from leveret.core.queue import Queue
 from leveret.core.serving import Tier, check_may_get, enter, leave
 from leveret.errors import AccessRefused, ResourceLocked
 from leveret.message import ACCEPTED
-from tests.rig import Hand, Rig
+from tests.rig import Hand, Rig, body_of
 
 SINGLE: dict[str, object] = {"x-single-active-consumer": True}
 QUORUM: dict[str, object] = {"x-queue-type": "quorum"}
 
 
 def numbers(hand: Hand) -> list[int]:
-    return [int(body) for _, body, _ in hand.got]
+    return [int(body_of(data)) for _, data, _ in hand.got]
 
 
 def ranked(rig: Rig, queue: Queue, priority: int, prefetch: int = 1, name: str = "") -> Hand:
@@ -24,7 +24,7 @@ def ranked(rig: Rig, queue: Queue, priority: int, prefetch: int = 1, name: str =
 
 def publish(rig: Rig, first: int, last: int) -> None:
     for n in range(first, last + 1):
-        rig.publish("q", b"%d" % n)
+        rig.send("q", b"%d" % n)
     rig.settle_down()
 
 
