@@ -195,6 +195,7 @@ def test_a_dead_letter_goes_on_counting_in_a_queue_that_counts(outcome: int, cou
     assert hand.got[-1][2] == (count > 0)
     fail_once(rig, hand, MODIFIED)
     assert last(hand)[2]["x-delivery-count"] == count + 1
+    assert last(hand)[2]["x-acquired-count"] == 1  # the count alone is inherited
 
 
 # ---- RabbitMQ's delayed retries

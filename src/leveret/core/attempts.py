@@ -162,7 +162,7 @@ class LaneAttempts(Watcher):
             return m
         headers: Table = {}
         if self.counts:  # rabbit_fifo_client:add_delivery_count_header
-            headers["x-acquired-count"] = int(tried.acquired)
+            headers["x-acquired-count"] = int(tried.acquired if tried.acquired > 0 else tried.count)
             if tried.count > 0:
                 headers["x-delivery-count"] = int(tried.count)
         if tried.retries > 0:
@@ -426,7 +426,6 @@ class Attempts:
             return
         known = self.of(lane)
         tried = known.of(seq)
-        tried.acquired = count
         tried.count = count
         lane.flag(seq)
         known.note(seq, tried)
