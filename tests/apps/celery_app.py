@@ -58,22 +58,22 @@ def settings(queue: str, kind: str) -> dict[str, Any]:
     }
 
 
-app = Celery("celery_app", broker=os.environ.get("BROKER_URL"), backend="rpc://")
+app = Celery("apps", broker=os.environ.get("BROKER_URL"), backend="rpc://")
 app.conf.update(settings(os.environ.get("TASK_QUEUE", "celery"), os.environ.get("QUEUE_KIND", "classic")))
 
 
-@app.task
+@app.task(name="apps.add")
 def add(left: int, right: int) -> int:
     return left + right
 
 
-@app.task
+@app.task(name="apps.when")
 def when() -> float:
     """The time of day at which the task ran."""
     return time.time()
 
 
-@app.task(bind=True, max_retries=5)
+@app.task(bind=True, max_retries=5, name="apps.flaky")
 def flaky(self: Task, failures: int, countdown_s: float) -> int:
     """Fail `failures` times, then tell how often it was tried again."""
     retries: int = self.request.retries
@@ -82,13 +82,13 @@ def flaky(self: Task, failures: int, countdown_s: float) -> int:
     return retries
 
 
-@app.task
+@app.task(name="apps.refuse")
 def refuse() -> None:
     """Ask the broker to dead-letter this task."""
     raise Reject("not for me", requeue=False)
 
 
-@app.task(bind=True)
+@app.task(bind=True, name="apps.die_once")
 def die_once(self: Task, folder: str) -> bool:
     """Kill the process that runs this, the first time. Returns whether the broker had delivered it before."""
     mark = Path(folder) / self.request.id
@@ -98,7 +98,7 @@ def die_once(self: Task, folder: str) -> bool:
     return bool(self.request.delivery_info["redelivered"])
 
 
-@app.task(bind=True)
+@app.task(bind=True, name="apps.long_job")
 def long_job(self: Task, folder: str) -> tuple[int, bool]:
     """Leave a file named `started-PID` in `folder`, then work until there is one called `finish`.
 

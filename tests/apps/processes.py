@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import uuid
@@ -14,7 +15,7 @@ from tests.compat.waiting import eventually
 
 START_TIMEOUT_S = 40.0
 STOP_TIMEOUT_S = 20.0
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 
 
 class Program:
@@ -44,7 +45,9 @@ class Program:
             raise AssertionError(f"{error}\n{self.log}") from None
 
     def kill(self) -> None:
-        self.process.kill()
+        """Kill it with all the processes that it has started, as a machine that goes down does."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
         self.process.wait()
 
     def stop(self) -> None:
@@ -60,16 +63,17 @@ class Program:
 
 @contextlib.contextmanager
 def program(folder: Path, environment: dict[str, str], *arguments: str) -> Iterator[Program]:
-    """`python -m ARGUMENTS` with the modules of this folder at hand, as long as the context lasts."""
+    """`python -m ARGUMENTS` with `tests.apps` at hand, as long as the context lasts."""
     log = folder / f"{arguments[0]}-{uuid.uuid4().hex[:6]}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", *arguments],
-            env=os.environ | {"PYTHONPATH": str(HERE), "PYTHONUNBUFFERED": "1"} | environment,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             cwd=folder,
+            start_new_session=True,
         )
     started = Program(process, log)
     try:

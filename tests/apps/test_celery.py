@@ -53,7 +53,17 @@ def worker(
     name = f"{uuid.uuid4().hex[:8]}@apps"
     url = address.url.replace("amqp", scheme, 1)
     environment = {"BROKER_URL": url, "TASK_QUEUE": queue, "QUEUE_KIND": kind}
-    arguments = ["celery", "-A", "celery_app", "worker", "--hostname", name, "--loglevel", "INFO", "-E"]
+    arguments = [
+        "celery",
+        "-A",
+        "tests.apps.celery_app",
+        "worker",
+        "--hostname",
+        name,
+        "--loglevel",
+        "INFO",
+        "-E",
+    ]
     with program(folder, environment, *arguments, *options) as started:
         started.wait_for(f"{name} ready")
         started.name = name
@@ -96,7 +106,7 @@ def test_the_highest_priority_runs_first(address: Address, fresh: Callable[..., 
     queue = fresh("celery", ".dead")
     priorities = [index * 7 % 10 for index in range(30)]
     with calling(address, queue, "classic") as app:
-        results = [(app.send_task("celery_app.when", priority=number), number) for number in priorities]
+        results = [(app.send_task("apps.when", priority=number), number) for number in priorities]
         with worker(address, queue, "classic", tmp_path, "--pool", "solo"):
             times = [(result.get(timeout=RESULT_TIMEOUT_S), number) for result, number in results]
     assert [number for _, number in sorted(times)] == sorted(priorities, reverse=True)
@@ -109,7 +119,7 @@ def test_the_highest_priority_runs_first(address: Address, fresh: Callable[..., 
 def test_a_task_with_an_eta_runs_when_it_is_due(app: Any) -> None:
     now = datetime.now(UTC)
     delays_s = (1.2, 0.4, 0.8)
-    results = [app.send_task("celery_app.when", eta=now + timedelta(seconds=delay)) for delay in delays_s]
+    results = [app.send_task("apps.when", eta=now + timedelta(seconds=delay)) for delay in delays_s]
     ran = [result.get(timeout=RESULT_TIMEOUT_S) - now.timestamp() for result in results]
     assert all(when >= delay for when, delay in zip(ran, delays_s, strict=True))
     assert sorted(ran) == [ran[1], ran[2], ran[0]]
@@ -117,13 +127,13 @@ def test_a_task_with_an_eta_runs_when_it_is_due(app: Any) -> None:
 
 @pytest.mark.usefixtures("running")
 def test_a_task_that_retries_itself(app: Any) -> None:
-    assert app.send_task("celery_app.flaky", (3, 0.1)).get(timeout=RESULT_TIMEOUT_S) == 3
+    assert app.send_task("apps.flaky", (3, 0.1)).get(timeout=RESULT_TIMEOUT_S) == 3
 
 
 @pytest.mark.usefixtures("running")
 def test_a_rejected_task_is_dead_lettered(app: Any, conn: Any, classic: str) -> None:
     conn.channel().queue_declare(f"{classic}.dead", durable=True)
-    sent = app.send_task("celery_app.refuse")
+    sent = app.send_task("apps.refuse")
     dead = take(conn, f"{classic}.dead")
     assert dead.headers["id"] == sent.id
     (death,) = dead.headers["x-death"]
@@ -141,7 +151,7 @@ def test_a_rejected_task_is_dead_lettered(app: Any, conn: Any, classic: str) -> 
 @pytest.mark.usefixtures("running")
 def test_a_task_comes_back_when_its_process_is_killed(app: Any, tmp_path: Path) -> None:
     """reject_on_worker_lost: the worker outlives its child and gives the task back to the broker."""
-    assert app.send_task("celery_app.die_once", (str(tmp_path),)).get(timeout=RESULT_TIMEOUT_S) is True
+    assert app.send_task("apps.die_once", (str(tmp_path),)).get(timeout=RESULT_TIMEOUT_S) is True
 
 
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
@@ -152,7 +162,7 @@ def test_a_task_comes_back_when_the_worker_is_killed(
     queue = fresh("celery", ".dead")
     with calling(address, queue, kind) as app:
         with worker(address, queue, kind, tmp_path, "--pool", "solo") as first:
-            result = app.send_task("celery_app.long_job", (str(tmp_path),))
+            result = app.send_task("apps.long_job", (str(tmp_path),))
             eventually((tmp_path / f"started-{first.pid}").exists, "the first worker is at it")
             first.kill()
         (tmp_path / "finish").touch()
@@ -167,8 +177,8 @@ def test_waiting_for_an_eta_holds_up_nobody(
     queue, scheme = fresh("celery", ".dead"), "amqp-global-qos"
     with calling(address, queue, "classic") as app:
         with worker(address, queue, "classic", tmp_path, "--concurrency", "1", scheme=scheme) as started:
-            later = [app.send_task("celery_app.add", (1, 2), countdown=600) for _ in range(12)]
-            assert app.send_task("celery_app.add", (1, 2)).get(timeout=RESULT_TIMEOUT_S) == 3
+            later = [app.send_task("apps.add", (1, 2), countdown=600) for _ in range(12)]
+            assert app.send_task("apps.add", (1, 2)).get(timeout=RESULT_TIMEOUT_S) == 3
             scheduled = inspect(app, started, "scheduled")
             assert {entry["request"]["id"] for entry in scheduled} == {result.id for result in later}
             assert inspect(app, started, "stats")["prefetch_count"] == 13
@@ -183,7 +193,7 @@ def test_remote_control(app: Any, running: Program, tmp_path: Path) -> None:
     """Orders go through a fanout exchange to a queue of each worker's, answers to a queue of the caller's."""
     (pong,) = replies(lambda: app.control.ping([running.name], timeout=1))
     assert pong == {running.name: {"ok": "pong"}}
-    result = app.send_task("celery_app.long_job", (str(tmp_path),))
+    result = app.send_task("apps.long_job", (str(tmp_path),))
     eventually(lambda: list(tmp_path.glob("started-*")), "a worker is at it")
     assert [entry["id"] for entry in inspect(app, running, "active")] == [result.id]
     (tmp_path / "finish").touch()
@@ -194,7 +204,7 @@ def test_a_worker_is_told_to_take_another_queue(
     app: Any, running: Program, fresh: Callable[..., str]
 ) -> None:
     queue = fresh("celery")
-    result = app.send_task("celery_app.add", (20, 3), queue=queue)
+    result = app.send_task("apps.add", (20, 3), queue=queue)
     orders = {"destination": [running.name], "reply": True, "timeout": 1}
     replies(lambda: app.control.add_consumer(queue, **orders))
     assert result.get(timeout=RESULT_TIMEOUT_S) == 23
@@ -205,7 +215,7 @@ def test_a_worker_is_told_to_take_another_queue(
 
 @pytest.mark.usefixtures("running")
 def test_a_revoked_task_does_not_run(app: Any) -> None:
-    result = app.send_task("celery_app.add", (1, 2), countdown=2)
+    result = app.send_task("apps.add", (1, 2), countdown=2)
     replies(lambda: app.control.revoke(result.id, reply=True, timeout=1))
     with pytest.raises(celery.exceptions.TaskRevokedError):
         result.get(timeout=RESULT_TIMEOUT_S)
@@ -215,12 +225,12 @@ def test_a_revoked_task_does_not_run(app: Any) -> None:
 def test_events_are_dumped(app: Any, address: Address, tmp_path: Path) -> None:
     """`celery events --dump` is told of everything that happens to a task, in order."""
     environment = {"BROKER_URL": address.url}
-    with program(tmp_path, environment, "celery", "-A", "celery_app", "events", "--dump") as dump:
+    with program(tmp_path, environment, "celery", "-A", "tests.apps.celery_app", "events", "--dump") as dump:
         dump.wait_for("heartbeat: ")
-        result = app.send_task("celery_app.add", (1, 2))
+        result = app.send_task("apps.add", (1, 2))
         result.get(timeout=RESULT_TIMEOUT_S)
-        log = dump.wait_for(f"task succeeded: celery_app.add({result.id})")
-    happened = re.findall(rf"task (\w+): celery_app\.add\({result.id}\)", log)
+        log = dump.wait_for(f"task succeeded: apps.add({result.id})")
+    happened = re.findall(rf"task (\w+): apps\.add\({result.id}\)", log)
     assert happened == ["received", "started", "succeeded"]
 
 
@@ -235,7 +245,7 @@ def test_events_are_received(app: Any) -> None:
             handlers={"*": lambda event: seen.append((event["type"], event.get("uuid")))},
         )
         with receiver.consumer_context() as (own_connection, _, _):
-            result = app.send_task("celery_app.add", (1, 2))
+            result = app.send_task("apps.add", (1, 2))
 
             def done() -> bool:
                 with contextlib.suppress(TimeoutError):
@@ -279,7 +289,7 @@ def quorum_app(address: Address, quorum: str, quorum_worker: Program) -> Iterato
 
 
 def test_a_quorum_queue(quorum_app: Any) -> None:
-    results = [quorum_app.send_task("celery_app.add", (number, 1)) for number in range(50)]
+    results = [quorum_app.send_task("apps.add", (number, 1)) for number in range(50)]
     assert [result.get(timeout=RESULT_TIMEOUT_S) for result in results] == list(range(1, 51))
 
 
@@ -288,7 +298,7 @@ def test_native_delay_keeps_the_task_in_the_broker(
 ) -> None:
     """A delay of 5 s is 101 in binary: the task waits 4 s in the queue of level 2, then 1 s in that of level 0."""
     sent = time.time()
-    result = quorum_app.send_task("celery_app.when", countdown=5)
+    result = quorum_app.send_task("apps.when", countdown=5)
     levels = [native.level_name(level) for level in range(4)]
     eventually(lambda: [waiting(conn, level) for level in levels] == [0, 0, 1, 0], "it waits at level 2")
     eventually(lambda: [waiting(conn, level) for level in levels] == [1, 0, 0, 0], "it waits at level 0")
@@ -299,17 +309,17 @@ def test_native_delay_keeps_the_task_in_the_broker(
 
 def test_native_delays_come_in_the_order_of_their_due_time(quorum_app: Any) -> None:
     sent = time.time()
-    results = [quorum_app.send_task("celery_app.when", countdown=delay) for delay in (3, 1, 2)]
+    results = [quorum_app.send_task("apps.when", countdown=delay) for delay in (3, 1, 2)]
     ran = [result.get(timeout=RESULT_TIMEOUT_S) - sent for result in results]
     assert sorted(ran) == [ran[1], ran[2], ran[0]]
     assert all(when > delay - 0.5 for when, delay in zip(ran, (3, 1, 2), strict=True))
 
 
 def test_a_retry_with_native_delay(quorum_app: Any) -> None:
-    assert quorum_app.send_task("celery_app.flaky", (2, 1)).get(timeout=RESULT_TIMEOUT_S) == 2
+    assert quorum_app.send_task("apps.flaky", (2, 1)).get(timeout=RESULT_TIMEOUT_S) == 2
 
 
 def test_a_task_comes_back_to_a_quorum_queue_when_its_process_is_killed(
     quorum_app: Any, tmp_path: Path
 ) -> None:
-    assert quorum_app.send_task("celery_app.die_once", (str(tmp_path),)).get(timeout=RESULT_TIMEOUT_S) is True
+    assert quorum_app.send_task("apps.die_once", (str(tmp_path),)).get(timeout=RESULT_TIMEOUT_S) is True
