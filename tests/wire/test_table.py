@@ -18,19 +18,13 @@ from leveret.errors import MalformedFrame
 from leveret.limits import TABLE_DEPTH, TABLE_SIZE_BYTES
 from leveret.wire.buffer import Reader
 from leveret.wire.field import Field, Timestamp
+from leveret.wire.find import HAS_COPIES, HAS_TERMS, check_table, field_of, find_field, type_of, value_at
 from leveret.wire.table import (
-    HAS_COPIES,
-    HAS_TERMS,
-    check_table,
     decode_table,
     decode_typed_table,
     encode_table,
     encode_typed_table,
-    field_of,
-    find_field,
     put_field,
-    type_of,
-    value_at,
 )
 
 from .tables import EVERY_TYPE, NESTED_BYTES, NESTED_FIELDS, NESTED_VALUE, SCALARS, longstr, table

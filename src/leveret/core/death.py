@@ -17,7 +17,8 @@ from leveret.core.view import View, view_of
 from leveret.message import Message
 from leveret.native import i64
 from leveret.wire.buffer import patch_long, put_long, put_longstr, put_shortstr
-from leveret.wire.table import find_field, put_field
+from leveret.wire.find import find_field
+from leveret.wire.table import put_field
 
 REJECTED: Final[i64] = 1
 EXPIRED: Final[i64] = 2

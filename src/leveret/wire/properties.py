@@ -17,7 +17,8 @@ from librt.strings import BytesWriter, read_i16_be, read_i32_be
 from leveret.errors import MalformedFrame
 from leveret.native import i64
 from leveret.wire.buffer import Reader, overrun, put_longlong, put_octet, put_short, put_shortstr
-from leveret.wire.table import check_table, field_end, find_field, put_table, read_table
+from leveret.wire.find import check_table, field_end, find_field
+from leveret.wire.table import put_table, read_table
 
 CONTENT_TYPE: Final = 0x8000
 CONTENT_ENCODING: Final = 0x4000
@@ -265,7 +266,7 @@ def delivery_mode_at(data: bytes, pos: i64, flags: i64, end: i64) -> i64:
 def check_properties(data: bytes, pos: i64, end: i64) -> i64:
     """Raises `MalformedFrame` where `decode_properties` would, without making the values.
 
-    Returns what the headers may ask of a broker: HAS_COPIES | HAS_TERMS of table.py.
+    Returns what the headers may ask of a broker: HAS_COPIES | HAS_TERMS of find.py.
     """
     found: i64 = 0
     flags = read_flags(Reader(data, pos, end))

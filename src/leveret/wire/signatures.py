@@ -16,8 +16,9 @@ from leveret.errors import CommandInvalid, FrameError, MalformedFrame
 from leveret.native import i64
 from leveret.wire import methods
 from leveret.wire.buffer import Reader
+from leveret.wire.find import check_table
 from leveret.wire.methods import carries_content, method_name
-from leveret.wire.table import check_table, read_table
+from leveret.wire.table import read_table
 
 OCTET: Final = 1
 SHORT: Final = 2

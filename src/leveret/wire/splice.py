@@ -13,8 +13,8 @@ from librt.strings import BytesWriter, read_i16_be
 from leveret.limits import TABLE_SIZE_BYTES
 from leveret.native import i64
 from leveret.wire.buffer import put_long, put_short
+from leveret.wire.find import field_end, table_end
 from leveret.wire.properties import EXPIRATION, HEADERS, find_property, place_of
-from leveret.wire.table import field_end, table_end
 
 
 def splice_fields(

@@ -1,4 +1,4 @@
-"""Field tables and field arrays, read, searched and written (AMQP 0-9-1, section 4.2.5.5; types in field.py).
+"""Field tables and field arrays, read and written (AMQP 0-9-1, section 4.2.5.5; types in field.py).
 
 Two forms: plain Python values (`decode_table`), in which the width of a number is lost, and `Field`s
 (`decode_typed_table`), which keep type bytes, order and repeated names and so encode to the same bytes
@@ -68,34 +68,6 @@ from leveret.wire.field import (
     unknown_type,
 )
 
-SIZED: Final[i64] = 253  # a length of four bytes, then so much
-NESTED: Final[i64] = 254
-UNKNOWN: Final[i64] = 255
-
-# What `check_table` finds.
-HAS_COPIES: Final[i64] = 1  # CC or BCC: further routing keys (RabbitMQ's sender-selected distribution)
-HAS_TERMS: Final[i64] = 2  # when to deliver, or how to try again
-
-
-def _sizes() -> bytes:
-    """By type byte: how many bytes a value takes, or one of the three above."""
-    sizes = bytearray(b"\xff" * 256)
-    for type_byte in (BOOL, BYTE, UNSIGNED_BYTE):
-        sizes[type_byte] = 1
-    for type_byte in (SHORT, UNSIGNED_SHORT):
-        sizes[type_byte] = 2
-    for type_byte in (SIGNED_INT, UNSIGNED_INT, FLOAT):
-        sizes[type_byte] = 4
-    for type_byte in (LONG, LONG_TOO, DOUBLE, TIMESTAMP):
-        sizes[type_byte] = 8
-    sizes[DECIMAL] = 5
-    sizes[VOID] = 0
-    sizes[LONG_STRING] = sizes[BINARY] = 253
-    sizes[TABLE] = sizes[ARRAY] = 254
-    return bytes(sizes)
-
-
-SIZES: Final = _sizes()
 LARGEST_FLOAT: Final = 3.4028234663852886e38  # of 32 bits
 
 # reading
@@ -116,10 +88,10 @@ def read_table(reader: Reader) -> dict[str, object]:
 
 
 def read_typed_table(reader: Reader) -> list[Field]:
-    return _read_fields(reader, 1, True)
+    return read_fields(reader, 1, True)
 
 
-def _enter(reader: Reader, depth: i64) -> i64:
+def enter(reader: Reader, depth: i64) -> i64:
     """Reads the length of a table or an array and gives where it ends."""
     size = reader.long()
     if depth > TABLE_DEPTH:
@@ -133,50 +105,50 @@ def _enter(reader: Reader, depth: i64) -> i64:
 
 def _read_plain_table(reader: Reader, depth: i64) -> dict[str, object]:
     outer = reader.end
-    reader.end = _enter(reader, depth)
+    reader.end = enter(reader, depth)
     table: dict[str, object] = {}
     while reader.pos < reader.end:
         name = reader.shortstr()
-        value = _read_plain(reader, reader.octet(), depth)
+        value = read_plain(reader, reader.octet(), depth)
         if name not in table:
             table[name] = value
     reader.end = outer
     return table
 
 
-def _read_plain(reader: Reader, type_byte: i64, depth: i64) -> object:
+def read_plain(reader: Reader, type_byte: i64, depth: i64) -> object:
     if type_byte == TABLE:
         return _read_plain_table(reader, depth + 1)
     if type_byte == ARRAY:
         outer = reader.end
-        reader.end = _enter(reader, depth + 1)
+        reader.end = enter(reader, depth + 1)
         array: list[object] = []
         while reader.pos < reader.end:
-            array.append(_read_plain(reader, reader.octet(), depth + 1))
+            array.append(read_plain(reader, reader.octet(), depth + 1))
         reader.end = outer
         return array
-    return _read_scalar(reader, type_byte)
+    return read_scalar(reader, type_byte)
 
 
-def _read_fields(reader: Reader, depth: i64, named: bool) -> list[Field]:
+def read_fields(reader: Reader, depth: i64, named: bool) -> list[Field]:
     """A table's fields, or with `named` false the elements of an array."""
     outer = reader.end
-    reader.end = _enter(reader, depth)
+    reader.end = enter(reader, depth)
     fields: list[Field] = []
     while reader.pos < reader.end:
         name = reader.shortstr() if named else ""
         type_byte = reader.octet()
         value: object
         if type_byte == TABLE or type_byte == ARRAY:
-            value = _read_fields(reader, depth + 1, type_byte == TABLE)
+            value = read_fields(reader, depth + 1, type_byte == TABLE)
         else:
-            value = _read_scalar(reader, type_byte)
+            value = read_scalar(reader, type_byte)
         fields.append(Field(name, int(type_byte), value))
     reader.end = outer
     return fields
 
 
-def _read_scalar(reader: Reader, type_byte: i64) -> object:
+def read_scalar(reader: Reader, type_byte: i64) -> object:
     if type_byte == LONG_STRING:
         return reader.longstr().decode("utf-8", "surrogateescape")
     if type_byte == BOOL:
@@ -190,9 +162,9 @@ def _read_scalar(reader: Reader, type_byte: i64) -> object:
     if type_byte == DECIMAL:
         return _read_decimal(reader)
     if type_byte == DOUBLE:
-        return _finite(read_f64_be(reader.data, reader.take(8)))
+        return finite(read_f64_be(reader.data, reader.take(8)))
     if type_byte == FLOAT:
-        return _finite(read_f32_be(reader.data, reader.take(4)))
+        return finite(read_f32_be(reader.data, reader.take(4)))
     return int(_read_integer(reader, type_byte))
 
 
@@ -223,157 +195,10 @@ def _read_decimal(reader: Reader) -> Decimal:
     return Decimal((0, digits, -int(places)))
 
 
-def _finite(value: float) -> float:
+def finite(value: float) -> float:
     if not isfinite(value):
         raise MalformedFrame(f"a table has the floating point number {value}")
     return value
-
-
-# finding without decoding
-
-
-def find_field(data: bytes, pos: i64, end: i64, name: bytes) -> i64:
-    """Where the type byte of the first field called `name` is in the table at `pos`; -1 if there is none.
-
-    Makes no objects but for names of the same length that begin alike. The field's value lies within the table.
-    """
-    stop = table_end(data, pos, end)
-    wanted = i64(len(name))
-    first: i64 = i64(name[0]) if wanted > 0 else -1
-    at = pos + 4
-    while at < stop:
-        size = i64(data[at])
-        type_at = at + 1 + size
-        if type_at >= stop:
-            raise overrun(size + 1, stop - at - 1)
-        if size == wanted and (i64(data[at + 1]) == first or size == 0) and data[at + 1 : type_at] == name:
-            _step(data, type_at, stop, 1)
-            return type_at
-        at = _step(data, type_at, stop, 1)
-    return -1
-
-
-def table_end(data: bytes, pos: i64, end: i64) -> i64:
-    """Where the table whose length is at `pos` ends, having made sure that it is before `end` (-1: that of `data`)."""
-    if end < 0:
-        end = i64(len(data))
-    if pos < 0 or end > i64(len(data)):
-        raise MalformedFrame(f"the range {pos} to {end} is not within {len(data)} bytes")
-    if end - pos < 4:
-        raise overrun(4, end - pos)
-    size = i64(read_i32_be(data, pos)) & 0xFFFFFFFF
-    if size > TABLE_SIZE_BYTES:
-        raise MalformedFrame(f"a table of {size} bytes, {TABLE_SIZE_BYTES} are allowed")
-    if size > end - pos - 4:
-        raise overrun(size, end - pos - 4)
-    return pos + 4 + size
-
-
-def field_end(data: bytes, type_at: i64, end: i64) -> i64:
-    """Where the value of a field that `find_field` found ends."""
-    return _step(data, type_at, end, 1)
-
-
-def check_table(reader: Reader) -> i64:
-    """Steps over a table and raises `MalformedFrame` where reading it would, without making its values.
-
-    Returns what its fields, as a message's headers, may ask of a broker: HAS_COPIES | HAS_TERMS.
-    """
-    end = _enter(reader, 1)
-    found = _check_fields(reader.data, reader.pos, end, True, 1)
-    reader.pos = end
-    return found
-
-
-def _check_fields(data: bytes, at: i64, end: i64, named: bool, depth: i64) -> i64:
-    """The fields of a table, or the elements of an array, between two positions. Every publish with headers comes
-    here, so it makes no objects for an ordinary field."""
-    found: i64 = 0
-    while at < end:
-        if named:
-            size: i64 = i64(data[at])
-            at += 1
-            if end - at < size:
-                raise overrun(size, end - at)
-            if size == 2 or size == 3:
-                name = data[at : at + size]
-                if name == b"CC" or name == b"BCC":
-                    found |= HAS_COPIES
-            elif size >= 7 and i64(data[at]) == 120 and i64(data[at + 1]) == 45:  # x-
-                found |= _asks(data, at, size)
-            at += size
-            if at >= end:
-                raise overrun(1, 0)
-        at = _step(data, at, end, depth)
-    return found
-
-
-def _asks(data: bytes, at: i64, size: i64) -> i64:
-    """What a field asks whose name begins with `x-`: x-delay, x-deliver-at, x-deliver-after, x-retry."""
-    third = i64(data[at + 2])
-    if third == 100:  # d
-        name = data[at : at + size]
-        if name == b"x-delay" or name.startswith(b"x-deliver-"):
-            return HAS_TERMS
-    elif third == 114 and data[at : at + size] == b"x-retry":  # r
-        return HAS_TERMS
-    return 0
-
-
-def _step(data: bytes, at: i64, end: i64, depth: i64) -> i64:
-    """Where the value whose type byte is at `at` ends, having made sure that it can be read."""
-    type_byte: i64 = i64(data[at])
-    at += 1
-    size: i64 = i64(SIZES[type_byte])
-    if size == SIZED:
-        if end - at < 4:
-            raise overrun(4, end - at)
-        size = i64(read_i32_be(data, at)) & 0xFFFFFFFF
-        at += 4
-    elif size == NESTED:
-        nested = Reader(data, at, end)
-        stop = _enter(nested, depth + 1)
-        _check_fields(data, nested.pos, stop, type_byte == TABLE, depth + 1)
-        size = stop - at
-    elif size == UNKNOWN:
-        raise unknown_type(type_byte)
-    if end - at < size:
-        raise overrun(size, end - at)
-    if type_byte == DOUBLE:
-        _finite(read_f64_be(data, at))
-    elif type_byte == FLOAT:
-        _finite(read_f32_be(data, at))
-    return at + size
-
-
-def value_at(data: bytes, type_at: i64, end: i64) -> object:
-    """The value of a field that `find_field` found, as a plain one."""
-    type_byte = i64(data[type_at])
-    if type_byte == LONG_STRING:
-        size = i64(read_i32_be(data, type_at + 1)) & 0xFFFFFFFF
-        return data[type_at + 5 : type_at + 5 + size].decode("utf-8", "surrogateescape")
-    return _read_plain(Reader(data, type_at + 1, end), type_byte, 1)
-
-
-def field_of(data: bytes, name: str) -> Field | None:
-    """The first field called `name` in the table that `data` begins with, typed."""
-    type_at = find_field(data, 0, -1, name.encode("utf-8", "surrogateescape"))
-    if type_at < 0:
-        return None
-    type_byte = i64(data[type_at])
-    reader = Reader(data, type_at + 1)
-    value: object
-    if type_byte == TABLE or type_byte == ARRAY:
-        value = _read_fields(reader, 2, type_byte == TABLE)
-    else:
-        value = _read_scalar(reader, type_byte)
-    return Field(name, int(type_byte), value)
-
-
-def type_of(data: bytes, name: str) -> str:
-    """RabbitMQ's name of the type of a field in the table that `data` begins with; empty without such a field."""
-    type_at = find_field(data, 0, -1, name.encode("utf-8", "surrogateescape"))
-    return TYPE_NAMES[data[type_at]] if type_at >= 0 else ""
 
 
 # writing

@@ -12,8 +12,9 @@ from leveret.errors import PreconditionFailed
 from leveret.message import Message
 from leveret.native import i64
 from leveret.protocol.amqp091.content import PROPERTIES
+from leveret.wire.find import type_of
 from leveret.wire.properties import headers_bytes_at, without_header
-from leveret.wire.table import decode_table, type_of
+from leveret.wire.table import decode_table
 
 
 def copy_keys(m: Message) -> list[str] | None:

@@ -19,8 +19,9 @@ from leveret.protocol.amqp091.content import PROPERTIES, expiration_ms, properti
 from leveret.wire import properties as wire
 from leveret.wire.buffer import put_long
 from leveret.wire.field import BINARY, BOOL, DOUBLE, FLOAT, LONG_STRING, VOID
+from leveret.wire.find import field_end, find_field, value_at
 from leveret.wire.splice import splice_fields
-from leveret.wire.table import field_end, find_field, put_field, value_at
+from leveret.wire.table import put_field
 
 DEATH: Final = b"x-death"
 
