@@ -28,6 +28,7 @@ REFERENCE: Final = Path(__file__).resolve().parent / "reference"
 SECTION: Final = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 STATUS: Final = {
     arguments.HONOURED: "as RabbitMQ",
+    arguments.OWN: "Leveret's own",
     arguments.NO_EFFECT: "accepted, checked as RabbitMQ checks it, without effect",
     arguments.NOT_YET: "refused",
 }

@@ -17,6 +17,7 @@ from leveret.core.values import INTEGERS, check_equal_argument, type_name, unequ
 from leveret.errors import PreconditionFailed
 
 HONOURED: Final = "honoured"
+OWN: Final = "own"  # honoured, and unknown to RabbitMQ
 NO_EFFECT: Final = "no effect"  # accepted: a hint about how RabbitMQ works inside or where in a cluster
 NOT_YET: Final = "not yet"  # refused
 
@@ -232,35 +233,35 @@ ARGUMENTS: Final = [
         "x-retry",
         retry_policy,
         "classic quorum",
-        HONOURED,
+        OWN,
         "what failed is tried again later: a table or a text such as exponential;delay=1s;max-delay=1m;max=5",
     ),
     Argument(
         "x-group-header",
         group_header,
         "classic quorum",
-        HONOURED,
+        OWN,
         "messages with one value of this header go to one consumer at a time, in order; true: x-group-id",
     ),
     Argument(
         "x-message-deduplication",
         deduplication,
         "classic quorum",
-        HONOURED,
+        OWN,
         "ms in which a second message with the same message-id is not taken; or a table of window, header and size",
     ),
     Argument(
         "x-unique",
         unique,
         "classic quorum",
-        HONOURED,
+        OWN,
         "a message with the key of one that waits is refused (refuse) or takes its place (replace)",
     ),
     Argument(
         "x-unique-header",
         unique_header,
         "classic quorum",
-        HONOURED,
+        OWN,
         "the header that is that key; default: message-id",
     ),
 ]
