@@ -14,7 +14,7 @@ from typing import Final
 
 from leveret.limits import PAGE_BYTES, PAGE_SLOTS
 from leveret.message import Message
-from leveret.native import i64
+from leveret.native import i64, mypyc_attr
 from leveret.ranges import Ranges
 
 # A lane's number: its owner's (a queue, or an exchange that delays) and which of its lanes it is.
@@ -29,6 +29,7 @@ def lane_id(owner: i64, index: i64) -> i64:
     return owner + index * (OWNER_MASK + 1)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Held:
     """Something (a page) whose messages live in a log segment and must leave it before the segment is given up."""
 
@@ -171,6 +172,7 @@ class StateSink:
         raise NotImplementedError
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class StateSource:
     """Has a state to be taken down: all durable topology and lanes."""
 
@@ -178,6 +180,7 @@ class StateSource:
         raise NotImplementedError
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Restorer:
     """Takes what recovery finds: all topology; then each lane, its facts and its stored pages; then messages, each
     lane's in order; then each lane's notes of messages that still wait, and its end."""
