@@ -166,14 +166,6 @@ def test_the_latest_death_stands_first_and_the_first_is_kept() -> None:
     assert headers["x-last-death-reason"] == "expired"
 
 
-def test_headers_besides() -> None:
-    m = message(Properties(headers={"x-retry-history": "mine", "k": 1}))
-    extra: dict[str, object] = {"x-retry-history": [{"attempt": 1}]}
-    headers = properties_of(bury(m, "q", REJECTED, "", None, NOW_MS, extra).message).headers or {}
-    assert headers["x-retry-history"] == [{"attempt": 1}]
-    assert (headers["k"], headers["x-last-death-queue"]) == (1, "q")
-
-
 def test_names_of_any_bytes() -> None:
     queue = "\0q\udcff"
     m = message(Properties())

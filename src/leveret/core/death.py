@@ -12,13 +12,11 @@ from typing import Final, final
 
 from librt.strings import BytesWriter, read_i32_be, read_i64_be, write_i64_be
 
-from leveret.core.destination import Table
 from leveret.core.view import View, view_of
 from leveret.message import Message
 from leveret.native import i64
-from leveret.wire.buffer import patch_long, put_long, put_longstr, put_shortstr
+from leveret.wire.buffer import patch_long, put_longstr, put_shortstr
 from leveret.wire.find import find_field
-from leveret.wire.table import put_field
 
 REJECTED: Final[i64] = 1
 EXPIRED: Final[i64] = 2
@@ -97,48 +95,69 @@ class DeadMessage:
         return found
 
 
-def bury(
-    m: Message,
-    queue_name: str,
-    reason: i64,
-    dlx: str,
-    dlx_key: str | None,
-    now_ms: i64,
-    extra: Table | None = None,
-) -> DeadMessage:
-    """The dead letter of a message that died in a queue. dlx_key: its new routing key, None to keep its own keys;
-    extra: headers that it gets besides."""
+def told_by(a: bytes, exchange: bytes, b: bytes, queue: bytes, c: bytes, reason: bytes) -> bytes:
+    return text_field(a, exchange) + text_field(b, queue) + text_field(c, reason)
+
+
+def text_field(head: bytes, text: bytes) -> bytes:
+    out = BytesWriter()
+    out.write(head)
+    put_longstr(out, text)
+    return out.getvalue()
+
+
+@final
+class Wording:
+    """What is the same in all dead letters that one queue makes of messages from one exchange, for one reason."""
+
+    def __init__(self, queue_name: str, reason: i64, exchange: bytes) -> None:
+        self.queue_name = queue_name
+        self.reason: i64 = reason
+        self.exchange = exchange
+        self.queue = queue_name.encode("utf-8", "surrogateescape")
+        name = ENCODED[reason]
+        self.death = COUNT_1 + text_field(REASON, name) + text_field(QUEUE, self.queue) + TIME
+        self.origin = text_field(EXCHANGE, exchange) + KEYS
+        self.first = told_by(FIRST_EXCHANGE, exchange, FIRST_QUEUE, self.queue, FIRST_REASON, name)
+        self.last = told_by(LAST_EXCHANGE, exchange, LAST_QUEUE, self.queue, LAST_REASON, name)
+
+
+@final
+class LastWording:
+    """Dead letters come in runs of the same kind."""
+
+    def __init__(self) -> None:
+        self.wording = Wording("", REJECTED, b"")
+
+    def of(self, queue_name: str, reason: i64, exchange: bytes) -> Wording:
+        wording = self.wording
+        if wording.queue_name != queue_name or wording.reason != reason or wording.exchange != exchange:
+            wording = Wording(queue_name, reason, exchange)
+            self.wording = wording
+        return wording
+
+
+LAST_WORDING: Final = LastWording()
+
+
+def bury(m: Message, queue_name: str, reason: i64, dlx: str, dlx_key: str | None, now_ms: i64) -> DeadMessage:
+    """The dead letter of a message that died in a queue. dlx_key: its new routing key, None to keep its own."""
     view = view_of(m)
     route = m.route
     key_at: i64 = 1 + i64(route[0])
+    wording = LAST_WORDING.of(queue_name, reason, route[1:key_at])
     copies = view.copy_keys(m)
-    queue = queue_name.encode("utf-8", "surrogateescape")
     older = view.deaths(m)
-    deaths = older_and(older, queue, ENCODED[reason])
+    deaths = older_and(older, wording.queue, ENCODED[reason])
     if not deaths:
-        deaths = death_of(m, view, queue, reason, copies, now_ms) + older
-        if i64(len(deaths)) > HISTORY_BYTES:
-            deaths = shortened(deaths)
+        deaths = death_of(m, view.ttl_ms(m), wording, copies, now_ms)
+        if older:
+            deaths = shortened(deaths + older)
     fields = BytesWriter()
     fields.write(DEATH)
     put_longstr(fields, deaths)
-    exchange = route[1:key_at]
-    if older:
-        put_text(fields, FIRST_EXCHANGE, told(m, view, "x-first-death-exchange"))
-        put_text(fields, FIRST_QUEUE, told(m, view, "x-first-death-queue"))
-        put_text(fields, FIRST_REASON, told(m, view, "x-first-death-reason"))
-    else:
-        put_text(fields, FIRST_EXCHANGE, exchange)
-        put_text(fields, FIRST_QUEUE, queue)
-        put_text(fields, FIRST_REASON, ENCODED[reason])
-    put_text(fields, LAST_EXCHANGE, exchange)
-    put_text(fields, LAST_QUEUE, queue)
-    put_text(fields, LAST_REASON, ENCODED[reason])
-    names = DEATH_NAMES
-    if extra is not None:
-        names = names | {name.encode() for name in extra}
-        for name, value in extra.items():
-            put_field(fields, name, value)
+    fields.write(first_told(m, view) if older else wording.first)
+    fields.write(wording.last)
     to = BytesWriter()
     put_shortstr(to, dlx)
     if dlx_key is None:
@@ -149,45 +168,44 @@ def bury(
     else:
         put_shortstr(to, dlx_key)
         keys = [dlx_key]
-    dead = view.dead_letter(m, to.getvalue(), fields.getvalue(), names, dlx_key is not None)
+    dead = view.dead_letter(m, to.getvalue(), fields.getvalue(), DEATH_NAMES, dlx_key is not None)
     return DeadMessage(dead, dlx, keys, reason, deaths)
 
 
+def first_told(m: Message, view: View) -> bytes:
+    """The headers about its first death, of a message that was buried before."""
+    return told_by(
+        FIRST_EXCHANGE,
+        told(m, view, "x-first-death-exchange"),
+        FIRST_QUEUE,
+        told(m, view, "x-first-death-queue"),
+        FIRST_REASON,
+        told(m, view, "x-first-death-reason"),
+    )
+
+
 def told(m: Message, view: View, name: str) -> bytes:
-    """A text that was written by an earlier burial."""
     value = view.header(m, name)
     return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else b""
 
 
-def put_text(out: BytesWriter, head: bytes, text: bytes) -> None:
-    out.write(head)
-    put_longstr(out, text)
-
-
-def death_of(
-    m: Message, view: View, queue: bytes, reason: i64, copies: list[str] | None, now_ms: i64
-) -> bytes:
+def death_of(m: Message, ttl_ms: i64, wording: Wording, copies: list[str] | None, now_ms: i64) -> bytes:
     """An element of `x-death` (mc_amqpl:death_table)."""
     out = BytesWriter()
     out.write(b"F\0\0\0\0")
-    ttl = view.ttl_ms(m)
-    if ttl >= 0:
-        put_text(out, ORIGINAL_EXPIRATION, str(ttl).encode())
-    out.write(COUNT_1)
-    put_text(out, REASON, ENCODED[reason])
-    put_text(out, QUEUE, queue)
-    out.write(TIME)
+    if ttl_ms >= 0:
+        out.write(ORIGINAL_EXPIRATION)
+        put_longstr(out, str(ttl_ms).encode())
+    out.write(wording.death)
     write_i64_be(out, now_ms // 1_000)
-    route = m.route
-    key_at: i64 = 1 + i64(route[0])
-    put_text(out, EXCHANGE, route[1:key_at])
-    out.write(KEYS)
+    out.write(wording.origin)
     begin: i64 = i64(len(out))
-    put_long(out, 0)
-    put_text(out, b"S", route[key_at + 1 :])
+    out.write(b"\0\0\0\0S")
+    put_longstr(out, m.route[2 + i64(len(wording.exchange)) :])
     if copies is not None:
         for key in copies:
-            put_text(out, b"S", key.encode("utf-8", "surrogateescape"))
+            out.append(83)  # S
+            put_longstr(out, key.encode("utf-8", "surrogateescape"))
     end: i64 = i64(len(out))
     patch_long(out, begin, end - begin - 4)
     patch_long(out, 1, end - 5)
