@@ -49,6 +49,8 @@ def counters(queue: Queue) -> dict[str, object]:
         "timed_out": int(queue.timeouts),
         "dead_lettered": 0 if queue.graves is None else int(queue.graves.buried),
     }
+    if queue.attempts is not None:
+        found["retried"] = int(queue.attempts.retried)
     if queue.window is not None:
         found["duplicates"] = int(queue.window.duplicates)
     if queue.unique is not None:
