@@ -60,7 +60,9 @@ class Window:
     def has(self, key: bytes, now_ms: i64) -> bool:
         """Whether a message with this key came lately."""
         self._forget(now_ms)
-        if key in self.keys:
+        came = self.keys.get(key)
+        # Not all that is too old is forgotten: after a restart keys are in the order of the log, not of time.
+        if came is not None and i64(came) + self.window_ms > now_ms:
             self.duplicates += 1
             return True
         return False

@@ -14,6 +14,7 @@ from leveret.core.delays import parse_terms
 from leveret.core.holder import Holder
 from leveret.core.lane import Lane
 from leveret.core.queue import Queue
+from leveret.core.rules import REJECT_DLX
 from leveret.core.view import view_of
 from leveret.message import Message, Terms
 from leveret.native import i64
@@ -55,8 +56,32 @@ class Target:
 def offer(home: VHost, queues: list[Queue], m: Message, source: Lane | None, source_seq: i64) -> i64:
     """Give a message to these queues. Returns its position; -1 if none took it.
 
-    source: where the message sleeps that this one takes the place of; it is settled here if a queue takes this one.
+    source: where the message sleeps that this one takes the place of; it is settled here if a queue takes this one, or
+    if one that refuses it lets it go on to where its own dead letters go: in one record, too.
     """
+    if source is None or not bury_refused(queues):
+        return _offer(home, queues, m, source, source_seq)
+    journal = home.journal
+    in_tx = journal.all_said() < 0
+    if not in_tx:
+        journal.begin_tx()
+    position = _offer(home, queues, m, source, source_seq)
+    if position < 0:
+        source.remove(source_seq, True)
+        position = 0
+    return position if in_tx else journal.end_tx()
+
+
+def bury_refused(queues: list[Queue]) -> bool:
+    """Whether one of them has dead letters of what it refuses."""
+    for queue in queues:
+        rules = queue.rules
+        if rules is not None and rules.overflow == REJECT_DLX and queue.graves is not None:
+            return True
+    return False
+
+
+def _offer(home: VHost, queues: list[Queue], m: Message, source: Lane | None, source_seq: i64) -> i64:
     now = home.turn.now_ms
     taken: list[Target] = []
     keyed = False

@@ -273,7 +273,9 @@ class Lane(PagedLane):
         """Something at this slot is ready again: the cursor must not be behind it."""
         self.returns += 1
         at = self.cursor_page
-        if at is None or at.dropped or page.base < at.base:
+        if at is None or at.dropped:
+            self.cursor_page = None  # others before it may be ready, too: look from the beginning
+        elif page.base < at.base:
             self.cursor_page = page
             self.cursor = slot
         elif page is at and slot < self.cursor:

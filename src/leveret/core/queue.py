@@ -458,8 +458,10 @@ class Queue(QueueBase, Holder):
         rules = self.rules
         if rules is None or rules.overflow == DROP_HEAD or not self.is_full():
             return False
-        if self.dirty:
-            self.pump()  # what consumers have credit for does not wait
+        # What consumers have credit for does not wait. Not in a transaction: that deliveries were made must not wait
+        # for its end, as far as the journal is concerned.
+        if self.dirty and self.home.journal.all_said() >= 0:
+            self.pump()
             if not self.is_full():
                 return False
         self.refused += 1
