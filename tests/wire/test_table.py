@@ -18,7 +18,7 @@ from leveret.errors import MalformedFrame
 from leveret.limits import TABLE_DEPTH, TABLE_SIZE_BYTES
 from leveret.wire.buffer import Reader
 from leveret.wire.field import Field, Timestamp
-from leveret.wire.find import HAS_COPIES, HAS_TERMS, check_table, field_of, find_field, type_of, value_at
+from leveret.wire.find import check_table, field_of, find_field, type_of
 from leveret.wire.table import (
     decode_table,
     decode_typed_table,
@@ -369,50 +369,6 @@ def test_pamqp_reads_what_we_write_and_the_other_way_round(value: dict[str, obje
     used, theirs = pamqp.decode.field_table(ours)
     assert used == len(ours)
     assert as_ours(theirs) == as_ours(value)
-
-
-ASKING = [
-    ("CC", HAS_COPIES),
-    ("BCC", HAS_COPIES),
-    ("cc", 0),
-    ("BC", 0),
-    ("x-delay", HAS_TERMS),
-    ("x-delays", 0),
-    ("x-delivery-count", 0),
-    ("x-deliver-at", HAS_TERMS),
-    ("x-deliver-after", HAS_TERMS),
-    ("x-retry", HAS_TERMS),
-    ("x-retry-count", 0),
-    ("x-death", 0),
-    ("x-r", 0),
-    ("y-delay", 0),
-]
-
-
-@pytest.mark.parametrize(("name", "asks"), ASKING)
-def test_what_headers_ask_is_told_by_their_names(name: str, asks: int) -> None:
-    assert check_table(Reader(encode_table({"a": 1, name: 2, "b": None}))) == asks
-    assert check_table(Reader(encode_table({"a": {name: 2}, "b": [{name: 1}]}))) == 0
-
-
-def test_what_several_headers_ask_is_told_together() -> None:
-    assert check_table(Reader(encode_table({"x-delay": 1, "CC": []}))) == HAS_COPIES | HAS_TERMS
-
-
-def test_one_field_is_found_and_read_alone() -> None:
-    for kind, data, value, _ in SCALARS:
-        before = table(b"\x01j" + kind.encode() + data + b"\x01k" + kind.encode() + data + b"\x02kkV")
-        type_at = find_field(b"##" + before + b"#", 2, -1, b"k")
-        assert value_at(b"##" + before + b"#", type_at, len(before) + 2) == value
-        assert find_field(before, 0, -1, b"kkk") == -1
-    assert (
-        value_at(NESTED_BYTES, find_field(NESTED_BYTES, 0, -1, b"b"), len(NESTED_BYTES)) == NESTED_VALUE["b"]
-    )
-
-
-def test_a_field_with_a_name_of_no_bytes_is_found() -> None:
-    data = table(b"\x01aV" + b"\x00S" + longstr(b"x"))
-    assert value_at(data, find_field(data, 0, -1, b""), len(data)) == "x"
 
 
 def test_a_field_put_alone_holds_numbers_in_64_bits() -> None:
