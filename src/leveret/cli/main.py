@@ -36,6 +36,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "get": ("leveret.cli.act", "Get messages from a queue."),
     "purge": ("leveret.cli.act", "Drop the messages that are ready in a queue."),
     "delete": ("leveret.cli.act", "Delete a queue or an exchange."),
+    "scheduled": ("leveret.cli.scheduled", "List messages that are not due yet, or cancel one."),
     "store": ("leveret.cli.store", "Check, dump or back up a data directory."),
 }
 EPILOG: Final = (

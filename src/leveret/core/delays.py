@@ -70,6 +70,10 @@ class Delayed(Client):
         self.restored_below: i64 = 0  # messages of cold pages below this are not entered yet
         self.failed = False  # cannot be read
 
+    def unread(self, page: Page) -> bool:
+        """Its messages are not entered yet."""
+        return page.base < self.restored_below and page.looked_ms < 0
+
 
 @final
 class FetchTask(LaneTask):
@@ -99,6 +103,7 @@ class Delays:
         self.at: i64 = 0
         self.reading: i64 = 0  # pages on their way
         self.moved: i64 = 0
+        self.restarted = False  # there are pages whose messages are entered later than others
 
     # ---- in
 
@@ -133,6 +138,7 @@ class Delays:
             lane.seize_all()
             client = self._client(holder, lane)
             client.restored_below = lane.next_seq
+            self.restarted = True
             for page in pages:
                 if page.messages is not None:
                     self._enter(client, page)
@@ -172,6 +178,8 @@ class Delays:
                     return False
                 self.line = self.timetable.pop_due(now, MOVES)
                 self.at = 0
+                if self.restarted:
+                    self.line.sort()  # of one time and lane, those that came first
                 if not self.line:
                     return 0 <= self.timetable.next_ms() <= now
             if self.journal.backlog_bytes > LOG_BACKLOG_BYTES:
@@ -198,7 +206,7 @@ class Delays:
         if page is None or client.failed:
             return True
         if kind_of(entry) == PAGE:
-            if self._unread(client, page) and page.in_memory():
+            if client.unread(page) and page.in_memory():
                 self._enter(client, page)
                 self._put_back()
             return True
@@ -210,14 +218,11 @@ class Delays:
             client.holder.due(lane, seq, m)
         return True
 
-    def _unread(self, client: Delayed, page: Page) -> bool:
-        return page.base < client.restored_below and page.looked_ms < 0
-
     def _needed(self, client: Delayed, page: Page, entry: i64, seq: i64) -> bool:
         """A page that is not in memory has to be, before anything else is done. Others are only asked for."""
         if kind_of(entry) == MESSAGE:
             return page.state(seq - page.base) == ASLEEP
-        if self._unread(client, page):
+        if client.unread(page):
             return True
         self._fetch(client, page)
         return False

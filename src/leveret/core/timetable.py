@@ -90,6 +90,10 @@ class Timetable:
             self._leave(client)
         return client
 
+    def look(self, entry: i64) -> Client | None:
+        """Whose an entry is that may have been given to `client_of` meanwhile."""
+        return self.clients[entry >> SEQ_BITS & NUMBER_MASK]
+
     def peek(self, entry: i64) -> Client:
         client = self.clients[entry >> SEQ_BITS & NUMBER_MASK]
         assert client is not None

@@ -62,6 +62,12 @@ class Slot:
         del self.chunks[0]
         self.read = 0
 
+    def pieces(self) -> list[bytes]:
+        """What has not been read."""
+        if not self.chunks:
+            return [self.tail.getvalue()]
+        return [self.chunks[0][self.read :], *self.chunks[1:], self.tail.getvalue()]
+
     def empty(self) -> bool:
         return not self.chunks and len(self.tail) == 0
 
@@ -180,6 +186,35 @@ class Wheel:
             self._enter(start, found, limit)
         self.sure = False
         self.count -= len(found)
+        return found
+
+    def groups(self) -> list[list[bytes]]:
+        """All entries as they are, in pieces, in groups that follow each other in time."""
+        first: list[bytes] = []
+        if self.late:
+            late = BytesWriter()
+            for due_ms, _, value in self.late:
+                write_i64_le(late, due_ms)
+                write_i64_le(late, value)
+            first.append(late.getvalue())
+        together = self.position
+        if self.spilling is not None:
+            first.extend(self.spilling.pieces())
+            together = self.spill_end
+        found = [first]
+        level: i64 = 0
+        while level < LEVELS:
+            shift = level * 8
+            here = self.position >> shift
+            i = here & 255
+            for slot in (self.levels[level] or [])[int(i) :]:
+                if slot is not None:
+                    if ((here >> 8 << 8) + i) << shift < together:
+                        first.extend(slot.pieces())
+                    else:
+                        found.append(slot.pieces())
+                i += 1
+            level += 1
         return found
 
     def _enter(self, start: i64, found: list[tuple[int, int]], limit: i64) -> None:

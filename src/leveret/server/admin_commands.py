@@ -21,6 +21,7 @@ from leveret.core.asking import Durable, OneMessage
 from leveret.core.broker import Broker
 from leveret.core.intake import ASKS_BY_HEADERS, ASKS_EXPIRATION
 from leveret.core.queue import Queue
+from leveret.core.scheduled import cancel
 from leveret.core.session import Session
 from leveret.core.vhost import VHost
 from leveret.core.view import Seen
@@ -40,6 +41,7 @@ from leveret.server.admin_message import (
     raw_route,
 )
 from leveret.server.admin_queues import queue_row
+from leveret.server.admin_scheduled import scheduled_rows
 
 if TYPE_CHECKING:
     from leveret.server.server import Server
@@ -94,6 +96,8 @@ class Commands:
             "delete_queue": self.delete_queue,
             "delete_exchange": self.delete_exchange,
             "backup": self.back_up,
+            "scheduled": self.scheduled,
+            "cancel_scheduled": self.cancel_scheduled,
         }
 
     # ---- looking
@@ -309,6 +313,16 @@ class Commands:
         vhost.topology.exchange(text(args, "exchange"))
         vhost.delete_exchange(text(args, "exchange"), flag(args, "if_unused"))
         await self._durable(int(vhost.position))
+        return {}
+
+    async def scheduled(self, args: Args) -> object:
+        vhost = self.vhost(args)
+        name = text(args, "queue")
+        queue = vhost.queue(name, None) if name else None
+        return await scheduled_rows(self.broker, vhost, queue, number(args, "limit", 1, 10_000))
+
+    async def cancel_scheduled(self, args: Args) -> object:
+        await self._durable(int(cancel(self.broker, text(args, "id"))))
         return {}
 
     async def back_up(self, args: Args) -> object:
