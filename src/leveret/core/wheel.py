@@ -231,7 +231,8 @@ class Wheel:
                 return
         else:
             self.spilling = slot
-            self.spill_end = start + (i64(1) << level * 8)
+            shift = level * 8
+            self.spill_end = ((start >> shift) + 1) << shift
         slots[self.index] = None
         self.held[level] -= 1
 
