@@ -367,6 +367,12 @@ class Attempts:
         tried = None if known is None or not known.counts else known.tried.get(int(seq))
         return 0 if tried is None else tried.count
 
+    def waits(self, lane: Lane, seq: i64) -> bool:
+        """Whether a message is to be tried again later."""
+        known = self.known.get(int(lane.lid))
+        tried = None if known is None else known.tried.get(int(seq))
+        return tried is not None and tried.due_ms > 0
+
     def head_of(self, lane: Lane, seq: i64) -> Table | None:
         """Headers that a message's dead letter gets besides."""
         known = self.known.get(int(lane.lid))

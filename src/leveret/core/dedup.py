@@ -24,6 +24,7 @@ from leveret.core.paging import PagedLane
 from leveret.core.view import view_of
 from leveret.core.watching import Visitor, Watcher
 from leveret.errors import Damaged
+from leveret.journal import Journal
 from leveret.limits import DEDUPLICATION_KEYS, DEDUPLICATION_KEYS_MAX, DELAY_MAX_MS
 from leveret.message import Message
 from leveret.native import i64
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from leveret.core.lane import Lane
 
 KEY_BYTES: Final = 16
+NEVER: Final[i64] = 1 << 62  # the position of what is not in the log
 ENTRY_BYTES: Final[i64] = 24
 CHUNK: Final[i64] = 4_096  # keys in one fact of a checkpoint
 
@@ -55,6 +57,7 @@ class Window:
         self.size: i64 = size  # keys that are kept
         self.keys: dict[bytes, int] = {}  # when it came last
         self.order: deque[tuple[int, bytes]] = deque()
+        self.unsaid: dict[bytes, int] = {}  # keys that were not in the log yet when they came, and where they will be
         self.duplicates: i64 = 0
 
     def has(self, key: bytes, now_ms: i64) -> bool:
@@ -77,6 +80,7 @@ class Window:
         came, key = self.order.popleft()
         if self.keys.get(key) == came:
             del self.keys[key]
+            self.unsaid.pop(key, None)
 
     def _forget(self, now_ms: i64) -> None:
         order = self.order
@@ -89,11 +93,28 @@ class Window:
         w.write(key)
         return w.getvalue()
 
-    def facts(self) -> list[bytes]:
-        """All of it, for a checkpoint."""
+    def said(self, key: bytes, position: i64) -> None:
+        """Where the log has a key that was added: its message is there, too. -1: when the transaction is over."""
+        self.unsaid[key] = int(position)
+
+    def _is_said(self, key: bytes, journal: Journal) -> bool:
+        """What is in a block that is still to come says its own key, if it comes: without its message, a key would
+        have the next one taken for a duplicate. What is transient says none."""
+        position = i64(self.unsaid.get(key, 0))
+        if position < 0 and journal.all_said() > journal.block:
+            return False
+        if position >= journal.block:
+            return False
+        self.unsaid.pop(key, None)
+        return True
+
+    def facts(self, journal: Journal) -> list[bytes]:
+        """All of it that is in the log, for a checkpoint."""
         out: list[bytes] = []
         w = BytesWriter()
         for came, key in self.order:
+            if self.unsaid and not self._is_said(key, journal):
+                continue
             write_i64_be(w, came)
             w.write(key)
             if i64(len(w)) >= CHUNK * ENTRY_BYTES:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
-from leveret.core.dedup import Window, key_of, window_of
+from leveret.core.dedup import NEVER, Window, key_of, window_of
 from leveret.core.exchange import Exchange
 from leveret.core.holder import Holder
 from leveret.core.lane import Lane
@@ -29,6 +29,7 @@ class ExchangeStore(Holder):
         self.owner_of_lanes = LaneOwner()
         self.lanes: dict[int, Lane] = {}
         self.window: Window | None = window_of(exchange.arguments)
+        self.last_key = b""  # the last that came and is not in the log yet
 
     def lane_at(self, index: i64) -> Lane:
         lane = self.lanes.get(int(index))
@@ -55,9 +56,9 @@ class ExchangeStore(Holder):
             n += lane.asleep
         return int(n)
 
-    def is_duplicate(self, m: Message, now_ms: i64) -> bool:
+    def is_duplicate(self, m: Message, now_ms: i64, in_tx: bool) -> bool:
         """Whether a message with its key came lately. If not, its key is noted and journaled: call it in one
-        transaction with what is done with the message."""
+        transaction with what is done with the message, and `said` when that is over. in_tx: others do more in it."""
         window = self.window
         if window is None:
             return False
@@ -67,9 +68,22 @@ class ExchangeStore(Holder):
         if window.has(key, now_ms):
             return True
         window.add(key, now_ms)
+        self.last_key = b""
+        if not m.persistent or not self.keeps():
+            window.said(key, NEVER)
+        elif in_tx:
+            window.said(key, -1)
+        else:
+            self.last_key = key
         if m.persistent and self.keeps():
             self.home.journal.fact(lane_id(self.exchange.qid, 0), window.fact(key, now_ms))
         return False
+
+    def said(self, position: i64) -> None:
+        """Where the log has the last transaction."""
+        if self.window is not None and self.last_key:
+            self.window.said(self.last_key, position)
+            self.last_key = b""
 
     def drop(self) -> None:
         """The exchange is deleted (and that is journaled)."""
@@ -83,7 +97,7 @@ class ExchangeStore(Holder):
 
     def facts(self, out: StateSink) -> None:
         if self.window is not None:
-            for fact in self.window.facts():
+            for fact in self.window.facts(self.home.journal):
                 out.fact(lane_id(self.exchange.qid, 0), fact)
 
     def restored_note(self, lane: Lane, seq: i64, note: bytes) -> None:

@@ -57,6 +57,9 @@ class Graves:
                 m = lane.fetch(grave.seq)
                 if m is None:
                     return  # `lane_ready` wakes the queue
+                if not lane.is_logged(grave.seq):
+                    lane.owner.await_mark(lane.journal.block)
+                    return
                 self._bury(grave, m)
             waiting.popleft()
             left -= 1

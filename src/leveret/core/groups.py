@@ -204,21 +204,27 @@ class Groups(Watcher):
             if left == 0:
                 self.queue.wake()
                 return
-            seq = lane.next_ready(self.scanned)
+            seq = lane.next_waiting(self.scanned)
             if seq < 0:
                 self.scanned = lane.next_seq
                 return
             self.scanned = seq
-            if int(seq) not in self.waiting:
+            asleep = lane.sleeps(seq)
+            if self._waits_for_retry(seq) if asleep else int(seq) not in self.waiting:
                 m = lane.fetch(seq)
                 if m is None:
                     self.stuck = True
                     return
-                self._index(seq, view_of(m).key_of(m, self.header))
+                self._index(seq, view_of(m).key_of(m, self.header), asleep)
             self.scanned = seq + 1
             left -= 1
 
-    def _index(self, seq: i64, name: bytes) -> None:
+    def _waits_for_retry(self, seq: i64) -> bool:
+        """A message that sleeps, and is not known here: since before a restart, or it is to be moved away."""
+        attempts = self.queue.attempts
+        return attempts is not None and int(seq) not in self.asleep and attempts.waits(self.queue.lane, seq)
+
+    def _index(self, seq: i64, name: bytes, asleep: bool) -> None:
         key: Key | None = None
         if name != b"":
             key = self.keys.get(name)
@@ -226,6 +232,10 @@ class Groups(Watcher):
             key = Key(name)
             if name != b"":
                 self.keys[name] = key
+        if asleep:
+            self.asleep[int(seq)] = key
+            key.asleep += 1
+            return
         key.add(seq)
         self.waiting[int(seq)] = key
         self._list(key)

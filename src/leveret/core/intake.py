@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, final
 
-from leveret.core.dedup import Spot
+from leveret.core.dedup import NEVER, Spot
 from leveret.core.delays import parse_terms
 from leveret.core.holder import Holder
 from leveret.core.lane import Lane
@@ -127,16 +127,28 @@ def _offer(home: VHost, queues: list[Queue], m: Message, source: Lane | None, so
     if not in_tx:
         journal.begin_tx()
     position = _put(home, taken, m, source, source_seq)
-    _note_keys(home, taken, m, now)
-    return position if in_tx else journal.end_tx()
+    _note_keys(home, taken, m, now, in_tx)
+    if in_tx:
+        return position
+    position = journal.end_tx()
+    for target in taken:
+        window = target.queue.window
+        if window is not None and target.key and m.persistent:
+            window.said(target.key, position)
+    return position
 
 
-def _note_keys(home: VHost, taken: list[Target], m: Message, now: i64) -> None:
+def _note_keys(home: VHost, taken: list[Target], m: Message, now: i64, in_tx: bool) -> None:
+    """in_tx: it is not known yet when this will be in the log."""
     for target in taken:
         queue = target.queue
         window = queue.window
         if window is not None and target.key:
             window.add(target.key, now)
+            if not m.persistent:
+                window.said(target.key, NEVER)
+            elif in_tx:
+                window.said(target.key, -1)
             if m.persistent and queue.lane.durable:
                 home.journal.fact(queue.lane.lid, window.fact(target.key, now))
 
@@ -220,6 +232,12 @@ def journal_move(
         if begun:
             position = journal.end()
     if source is not None:
+        in_tx = journal.all_said() < 0
+        if begun and (in_tx or position > journal.block):
+            i = 0
+            while i < i64(len(lanes)):
+                lanes[i].moved(seqs[i], -1 if in_tx else position)
+                i += 1
         source.remove(source_seq, not begun)
     return position
 

@@ -165,6 +165,11 @@ class Lane(PagedLane):
             self.mark_block = 0
         if journal.segment == 0:  # nothing survives, so nothing needs the flag
             return want
+        if self.moved_at != 0 and not self.is_logged(seq + want - 1):
+            if not self.is_logged(seq):
+                self.owner.await_mark(journal.block)
+                return 0
+            want = self.moved_first - seq
         end = seq + want
         if end > self.mark:
             self._advance_mark(seq, end)
@@ -388,8 +393,8 @@ class Lane(PagedLane):
             self.pager.get(LoadTask(self, page))
         return None
 
-    def next_ready(self, seq: i64) -> i64:
-        """The first number from `seq` on that is ready, -1 if there is none. It need not be in memory."""
+    def next_waiting(self, seq: i64) -> i64:
+        """The first number from `seq` on that is ready or asleep, -1 if there is none. It need not be in memory."""
         pages = self.pages
         if pages is None:
             return -1
@@ -397,10 +402,11 @@ class Lane(PagedLane):
         n: i64 = len(pages)
         while i < n:
             page = pages[i]
-            if page.ready > 0 and page.base + page.count > seq:
+            if page.ready + page.out > 0 and page.base + page.count > seq:
                 slot = max(seq - page.base, 0)
                 while slot < page.count:
-                    if page.state(slot) < OUT:
+                    state = page.state(slot)
+                    if state < OUT or state == ASLEEP:
                         return page.base + slot
                     slot += 1
             i += 1
@@ -446,21 +452,6 @@ class Lane(PagedLane):
         page = self.find(seq)
         if page is not None and page.state(seq - page.base) == READY:
             page.touch(seq - page.base + 1)[seq - page.base] = 1
-
-    def seize_all(self) -> None:
-        """Put all that is ready to sleep: what recovery brought back of messages that are not due."""
-        for page in self.pages or []:
-            states = page.touch(page.count)
-            slot: i64 = 0
-            while slot < page.count:
-                if i64(states[slot]) < OUT:
-                    states[slot] = 4
-                slot += 1
-            page.out += page.ready
-            page.ready = 0
-        self.out += self.ready
-        self.asleep += self.ready
-        self.ready = 0
 
     def doze(self, seq: i64) -> None:
         """A message that is out has no consumer any more, and is not ready either."""

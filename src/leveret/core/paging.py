@@ -123,6 +123,8 @@ class PagedLane:
         self.handed_out: i64 = 0  # one more than the greatest number handed out
         self.block: i64 = -1  # the open block when the last durable message came, and
         self.block_first: i64 = 0  # the first message of this lane in that block
+        self.moved_at: i64 = 0  # what was moved here is in the log at this position (0: it is on disk, -1: unknown)
+        self.moved_first: i64 = 0  # from this number on
 
     def watch(self, watcher: Watcher) -> None:
         """Tell `watcher` too what becomes of messages."""
@@ -358,6 +360,32 @@ class PagedLane:
             self.watcher.loaded(self, page)
         self.owner.lane_ready()
 
+    # ---- moved, and not all in the log yet
+
+    def moved(self, seq: i64, position: i64) -> None:
+        """A message that was just moved here is in the log at a later block than what is journaled from now on. Nothing
+        may be made of it sooner: what settles it would be there, and not that it has left where it was."""
+        if self.moved_at == 0:
+            self.moved_first = seq
+        self.moved_at = -1 if self.moved_at < 0 else position
+
+    def is_logged(self, seq: i64) -> bool:
+        """Whether all that brought a message here is on disk, for those of which that is asked."""
+        position = self.moved_at
+        if position == 0 or seq < self.moved_first:
+            return True
+        if position < 0:  # moved in a transaction, which may be over
+            position = self.journal.all_said()
+            if position < 0:
+                return False
+            self.moved_at = position
+            if position == self.journal.block:
+                position = 0
+        if position > self.journal.durable:
+            return False
+        self.moved_at = 0
+        return True
+
     def has_stored(self, base: i64) -> bool:
         pages = self.pages
         if pages is None:
@@ -484,6 +512,22 @@ class PagedLane:
             self.tail = None
         self.cursor_page = None
         self.cursor = 0
+
+
+    def seize_all(self) -> None:
+        """Put all that is ready to sleep: what recovery brought back of messages that are not due."""
+        for page in self.pages or []:
+            states = page.touch(page.count)
+            slot: i64 = 0
+            while slot < page.count:
+                if i64(states[slot]) < OUT:
+                    states[slot] = 4
+                slot += 1
+            page.out += page.ready
+            page.ready = 0
+        self.out += self.ready
+        self.asleep += self.ready
+        self.ready = 0
 
 
 def visit_messages(page: Page, visitor: Visitor) -> None:

@@ -154,7 +154,7 @@ class Queue(QueueBase, Holder):
 
     def facts(self, out: StateSink) -> None:
         if self.window is not None:
-            for fact in self.window.facts():
+            for fact in self.window.facts(self.home.journal):
                 out.fact(self.lane.lid, fact)
 
     def restored_note(self, lane: Lane, seq: i64, note: bytes) -> None:

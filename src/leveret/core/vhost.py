@@ -231,7 +231,7 @@ class VHost:
         if not in_tx:
             journal.begin_tx()
         position: i64 = 0
-        if not store.is_duplicate(m, self.turn.now_ms):
+        if not store.is_duplicate(m, self.turn.now_ms, in_tx):
             terms = m.terms
             if store.exchange.delays and terms is not None and terms.due_ms > self.turn.now_ms:
                 position = hold_at(self, store, m, None, 0)
@@ -239,7 +239,10 @@ class VHost:
                 position = max(offer(self, queues, m, None, 0), 0)
             else:
                 self.unroutable += 1
-        return position if in_tx else journal.end_tx()
+        if not in_tx:
+            position = journal.end_tx()
+            store.said(position)
+        return position
 
     def route_due(self, exchange: Exchange, m: Message, lane: Lane, seq: i64) -> None:
         """A message that an exchange delayed, asleep in its lane, is routed now."""
