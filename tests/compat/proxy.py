@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -12,12 +13,15 @@ from .broker import Address
 
 
 class Proxy:
-    """Listens on a free port and passes bytes both ways. `cut` drops every connection, `refuse` new ones."""
+    """Listens on a free port, or where it is told to, and passes bytes both ways.
 
-    def __init__(self, target: Address) -> None:
+    `cut` drops every connection, `refusing` new ones.
+    """
+
+    def __init__(self, target: Address, listen: tuple[str, int] = ("127.0.0.1", 0)) -> None:
         self._target = target
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = target.at(self._listener.getsockname()[1])
+        self._listener = socket.create_server(listen)
+        self.address = replace(target, host=listen[0], port=self._listener.getsockname()[1])
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._lock = threading.Lock()
         self._refusing = False

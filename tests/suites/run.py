@@ -30,6 +30,7 @@ if __name__ == "__main__":
 
 from tests.compat.broker import Address, running_broker
 from tests.compat.raw import RawConnection
+from tests.suites.standins import cleaning_api, on_the_usual_port
 
 INSTALL_TIMEOUT_S = 300
 TESTED_BY_ALL = ("pytest>=8,<10", "pytest-timeout>=2.3", "pytest-rerunfailures>=14")
@@ -37,7 +38,8 @@ TESTED_BY_ALL = ("pytest>=8,<10", "pytest-timeout>=2.3", "pytest-rerunfailures>=
 
 @dataclass(frozen=True)
 class Suite:
-    """A package with tests in its source distribution. In `environment`, {host}, {port} and {url} are filled in."""
+    """A package with tests in its source distribution. In `environment`, {host}, {port}, {url}, {user}, {password}
+    and {http} are filled in."""
 
     package: str
     version: str
@@ -50,15 +52,10 @@ class Suite:
     left_out: dict[str, str] = field(default_factory=dict)  # test id: why Leveret cannot pass it yet
     fails_anywhere: dict[str, str] = field(default_factory=dict)  # test id: why no broker passes it here
     always: bool = True  # False: only when asked for by name
+    old_habits: bool = (
+        False  # its tests connect to port 5672 and clean up through RabbitMQ's HTTP API (standins.py)
+    )
 
-
-_PRIORITY = "t/integration/test_py_amqp.py::test_PyAMQPPriority"
-_PRIORITY_TESTS = (
-    "test_publish_consume",
-    "test_publish_requeue_consume",
-    "test_simple_queue_publish_consume",
-    "test_simple_buffer_publish_consume",
-)
 
 SUITES = {
     suite.package: suite
@@ -77,7 +74,6 @@ SUITES = {
             tests=("t/integration/test_py_amqp.py",),
             environment={"RABBITMQ_HOST": "{host}", "RABBITMQ_5672_TCP": "{port}"},
             passes=51,
-            left_out={f"{_PRIORITY}::{test}": "priorities are not built yet" for test in _PRIORITY_TESTS},
         ),
         Suite(
             "rabbitpy",
@@ -108,9 +104,27 @@ SUITES = {
             },
             always=False,
         ),
+        Suite(
+            "amqpstorm",
+            "3.1.4",
+            tests=("amqpstorm/tests/functional",),
+            environment={
+                "AMQP_HOST": "{host}",
+                "AMQP_USERNAME": "{user}",
+                "AMQP_PASSWORD": "{password}",
+                "AMQP_URI": "{url}",
+                "AMQP_HTTP_URL": "{http}",
+            },
+            needs=("requests",),
+            options=tuple(
+                f"--ignore=amqpstorm/tests/functional/{part}"
+                for part in ("ssl", "management", "test_web_based.py")
+            ),
+            passes=95,
+            old_habits=True,
+        ),
     )
 }
-NOT_RUN = {"amqpstorm": "cleans up through RabbitMQ's HTTP API, which is not built yet"}
 
 
 class Outcome(NamedTuple):
@@ -141,8 +155,9 @@ def prepare(suite: Suite, folder: Path) -> Path:
     return folder / f"{suite.package}-{suite.version}"
 
 
-def run(suite: Suite, source: Path, address: Address, left_out: Iterable[str]) -> Outcome:
+def run(suite: Suite, source: Path, address: Address, left_out: Iterable[str], http: str = "") -> Outcome:
     values = {
+        "http": http,
         "host": address.host,
         "port": str(address.port),
         "url": address.url,
@@ -217,7 +232,11 @@ def run_suite(name: str, folder: Path) -> Outcome:
     source = prepare(suite, folder)
     with running_broker() as address:
         left_out = suite.left_out if product(address) == "Leveret" else {}
-        outcome = run(suite, source, address, left_out)
+        if suite.old_habits:
+            with on_the_usual_port(address) as usual, cleaning_api(address) as http:
+                outcome = run(suite, source, usual, left_out, http)
+        else:
+            outcome = run(suite, source, address, left_out)
     missing = suite.passes - len(left_out) - outcome.passed
     if missing > 0 and not outcome.failed:
         problem = f"{name}: {outcome.passed} passed, where RabbitMQ passes {suite.passes}"
@@ -233,8 +252,6 @@ def print_table(outcomes: Mapping[str, Outcome]) -> None:
         print(f"{name + ' ' + suite.version:<20} {counts}  {len(suite.left_out) + len(suite.fails_anywhere)}")
         for test, reason in (suite.left_out | suite.fails_anywhere).items():
             print(f"    left out: {test}: {reason}")
-    for name, reason in NOT_RUN.items():
-        print(f"{name:<20} not run: {reason}")
     for outcome in outcomes.values():
         for failure in outcome.failures:
             print(f"FAILED {failure}")
