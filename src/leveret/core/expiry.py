@@ -20,6 +20,7 @@ from leveret.core.holder import FIRST_DELAYED
 from leveret.core.lane import Lane
 from leveret.core.page import COLD, GONE, LOADING, OUT, Page
 from leveret.core.paging import LaneTask
+from leveret.core.serving import is_active
 from leveret.core.timetable import LANE, MESSAGE, PAGE, Client, Timetable, kind_of, seq_of
 from leveret.core.wheel import ENTRY_BYTES, Slot, first_of
 from leveret.journal import LANE_INDEX_SHIFT
@@ -38,6 +39,7 @@ ENTRIES: Final[i64] = 16_384  # looked at in one turn, at most
 GRAVES: Final[i64] = 4_096  # messages of a queue that wait to be buried
 READS: Final[i64] = 4  # pages on their way at once
 AGAIN_MS: Final[i64] = 50  # to the next try, when a page cannot be had now
+GRACE_MS: Final[i64] = 1_000  # for the disk, which a delivery of what expires at once waits for
 
 
 @final
@@ -194,19 +196,26 @@ class Expiry:
 
     def end_instant(self, queue: Queue) -> None:
         """The queue has handed out what it could: messages with no time at all go (RabbitMQ: unless they are delivered
-        at once), but if somebody wants them and has only to wait for the disk, a tick later."""
+        at once), but if somebody wants them and has only to wait for the disk, after
+        that, or GRACE_MS later."""
         instant = queue.instant
         queue.instant = None
         wanted = False
         for c in queue.consumers or []:
-            if c.credit() > 0:
+            if c.credit() > 0 and is_active(c):
                 wanted = True
-        for lane, seq in instant or []:
+        kept: list[tuple[Lane, int]] = []
+        for lane, mark in instant or []:
+            seq = mark if mark >= 0 else ~mark  # what has been kept before is marked
             timed = self._timed(queue, lane, ttl_of(queue))
-            if wanted:
-                self.timetable.add(timed, self.turn.now_ms + 1, MESSAGE, seq)
-            elif lane.state(seq) < OUT:
-                self._expire(timed, seq)
+            if not wanted or lane.state(seq) >= OUT:
+                self._expire(timed, seq)  # one that is out goes if it comes back
+                continue
+            if mark >= 0:
+                self.timetable.add(timed, self.turn.now_ms + GRACE_MS, MESSAGE, seq)
+            kept.append((lane, ~seq))
+        if kept:
+            queue.instant = kept
 
     def _expire(self, timed: TimedLane, seq: i64) -> None:
         """A message's time is up."""

@@ -62,6 +62,7 @@ class Queue(QueueBase, Holder):
         self.instant: list[tuple[Lane, int]] | None = (
             None  # messages that go unless they are delivered at once
         )
+        self.stalled = False  # what consumers have credit for is on its way to or from disk
         self.late = False  # some are out whose time may be up when they come back
         self.expired: i64 = 0  # messages that waited too long
         self.delivered: i64 = 0
@@ -289,11 +290,13 @@ class Queue(QueueBase, Holder):
             graves.bury_some()
         if self.single is not None:
             self._find_alone()
+        self.stalled = False
         if self.groups is not None:
             self._hand_out_groups(self.groups)
         else:
             self._hand_out_ranked()
-        if not self.plain_in:
+        # What is wanted and has only to wait for the disk is not in the way of what comes: the queue is pumped again.
+        if not self.plain_in and not self.stalled:
             self.trim()
 
     def _hand_out_ranked(self) -> None:
@@ -334,6 +337,7 @@ class Queue(QueueBase, Holder):
                     return
                 done = lane.deliver(only, room)
                 if done == 0:
+                    self.stalled = True
                     return
                 left -= done
         elif self.tiers is not None:
@@ -344,6 +348,7 @@ class Queue(QueueBase, Holder):
         for tier in tiers:
             left = tier.share(lane, left)
             if lane.ready == 0 or left < 0:
+                self.stalled = left < 0
                 return
             if left == 0:
                 self.wake()
@@ -438,14 +443,14 @@ class Queue(QueueBase, Holder):
                 head = self.attempts.head_of(lane, seq)
             graves.add(lane, seq, reason, head)
 
-    def is_full(self) -> bool:
-        """Whether another message would be one too many."""
+    def is_full(self, m: Message) -> bool:
+        """Whether this message would be one too many (rabbit_amqqueue_process: will_overflow)."""
         rules = self.rules
         if rules is None or not rules.limits:
             return False
         if rules.max_length >= 0 and i64(self.ready_count()) >= rules.max_length:
             return True
-        return rules.max_bytes >= 0 and self.ready_bytes() >= rules.max_bytes
+        return rules.max_bytes >= 0 and self.ready_bytes() + m.size_bytes > rules.max_bytes
 
     def key_for_window(self, m: Message) -> bytes:
         return b"" if self.window is None else key_of(m, self.window.header)
@@ -456,13 +461,13 @@ class Queue(QueueBase, Holder):
     def refuses(self, m: Message) -> bool:
         """A publish that finds the queue full, where it was declared to refuse those."""
         rules = self.rules
-        if rules is None or rules.overflow == DROP_HEAD or not self.is_full():
+        if rules is None or rules.overflow == DROP_HEAD or not self.is_full(m):
             return False
         # What consumers have credit for does not wait. Not in a transaction: that deliveries were made must not wait
         # for its end, as far as the journal is concerned.
         if self.dirty and self.home.journal.all_said() >= 0:
             self.pump()
-            if not self.is_full():
+            if not self.is_full(m):
                 return False
         self.refused += 1
         if rules.overflow == REJECT_DLX and self.graves is not None:
