@@ -248,7 +248,7 @@ def test_each_comes_once_and_in_order_whatever_happens(
 ) -> None:
     rig = started(memory_bytes)
     rig.queue()
-    held: list[tuple[int, int]] = []  # (when, number)
+    held: list[tuple[int, int, int]] = []  # (when, published when, number)
     number = 0
     for what, n in played:
         now = int(rig.broker.turn.now_ms)
@@ -256,7 +256,7 @@ def test_each_comes_once_and_in_order_whatever_happens(
             for i in range(20 if what == "hold many" else 1):
                 wait_ms = n + i * i * 3
                 later(rig, "q", b"%d" % number, wait_ms)
-                held.append((now + wait_ms, number))
+                held.append((now + wait_ms, now, number))
                 number += 1
         elif what == "go":
             jump(rig, now + n)
@@ -270,10 +270,20 @@ def test_each_comes_once_and_in_order_whatever_happens(
         now = int(rig.broker.turn.now_ms)
         due = sorted(each for each in held if each[0] <= now)
         held = [each for each in held if each[0] > now]
-        found = [int(body) for body in got(rig)]
-        assert found == [number for _, number in due]
+        check([int(body) for body in got(rig)], due)
     jump(rig, START_MS + 400 * DAY_MS)
-    assert sorted(int(body) for body in got(rig)) == sorted(number for _, number in held)
+    check([int(body) for body in got(rig)], held)
+
+
+def check(found: list[int], due: list[tuple[int, int, int]]) -> None:
+    """In order of time; of one time, those that were published together as they were."""
+    by_number = {each[2]: each for each in due}
+    assert sorted(found) == sorted(by_number)
+    came = [by_number[number] for number in found]
+    assert [each[0] for each in came] == sorted(each[0] for each in came)
+    for each in {each[:2] for each in came}:
+        together = [other[2] for other in came if other[:2] == each]
+        assert together == sorted(together)
 
 
 # ---- a broker that moves many

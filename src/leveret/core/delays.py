@@ -1,9 +1,9 @@
 """Messages that are not due: asleep in lanes of their own, and moved where they belong when their time has come.
 
 Messages that are due at about the same time share a lane, and so pages: the farther off, the wider the span of one
-lane. Each message has 16 bytes in a timetable; a page that is not due soon leaves memory when that is short, and is
-loaded ahead of need. After a restart only pages are entered: one that was not in memory is read when the first of it
-comes near. What is due goes in order of time: if a page is not there yet, everything behind it waits.
+lane. What is due within minutes is entered in a timetable; of what is farther off only the page is, and its messages
+are when the first of them comes near. A page that is not due soon leaves memory when that is short, and is loaded
+ahead of need. What is due goes in order of time: if a page is not there yet, everything behind it waits.
 
 It knows lanes, pages and their holders, and not where a message goes then.
 """
@@ -67,12 +67,13 @@ class Delayed(Client):
     def __init__(self, lane: Lane, holder: Holder) -> None:
         super().__init__(lane)
         self.holder = holder
-        self.restored_below: i64 = 0  # messages of cold pages below this are not entered yet
+        self.far = lane.lid >> LANE_INDEX_SHIFT > FIRST_DELAYED + LANES  # not of the nearest level
+        self.restored_below: i64 = 0
         self.failed = False  # cannot be read
 
     def unread(self, page: Page) -> bool:
         """Its messages are not entered yet."""
-        return page.base < self.restored_below and page.looked_ms < 0
+        return page.looked_ms < 0 and (self.far or page.base < self.restored_below)
 
 
 @final
@@ -103,7 +104,7 @@ class Delays:
         self.at: i64 = 0
         self.reading: i64 = 0  # pages on their way
         self.moved: i64 = 0
-        self.restarted = False  # there are pages whose messages are entered later than others
+        self.mixed = False  # messages were entered in another order than they came
 
     # ---- in
 
@@ -119,7 +120,13 @@ class Delays:
         client = self._client(holder, lane)
         seq = lane.push(m)
         lane.seize(seq)
-        self.timetable.add(client, due, MESSAGE, seq)
+        page = lane.tail
+        assert page is not None
+        if not client.unread(page):
+            self.timetable.add(client, due, MESSAGE, seq)
+        elif page.look_ms == 0 or due < page.look_ms:
+            page.look_ms = due
+            self.timetable.add(client, due - LEAD_MS, PAGE, page.base)
         return lane, seq
 
     def _client(self, holder: Holder, lane: Lane) -> Delayed:
@@ -131,19 +138,18 @@ class Delays:
 
     def restored(self, holder: Holder) -> None:
         """All of a holder's lanes are back."""
-        for lane in holder.all_lanes():
+        for lane in sorted(
+            holder.all_lanes(), key=number_of
+        ):  # a level's first lane before the others, as they came
             pages = lane.pages
             if lane.lid >> LANE_INDEX_SHIFT < FIRST_DELAYED or pages is None:
                 continue
             lane.seize_all()
             client = self._client(holder, lane)
             client.restored_below = lane.next_seq
-            self.restarted = True
             for page in pages:
-                if page.messages is not None:
-                    self._enter(client, page)
-                else:
-                    self.timetable.add(client, page.next_ms - LEAD_MS, PAGE, page.base)
+                page.look_ms = first_due(page) if page.in_memory() else page.next_ms
+                self.timetable.add(client, page.look_ms - LEAD_MS, PAGE, page.base)
 
     def forget(self, holder: Holder) -> None:
         """A holder is gone, and its lanes with it."""
@@ -156,6 +162,7 @@ class Delays:
         """Enter each message of a page that is in memory."""
         messages = page.messages
         assert messages is not None
+        self.mixed = True
         slot: i64 = 0
         while slot < page.count:
             m = messages[slot]
@@ -164,6 +171,7 @@ class Delays:
                 self.timetable.add(client, 0 if terms is None else terms.due_ms, MESSAGE, page.base + slot)
             slot += 1
         page.looked_ms = self.turn.now_ms
+        page.look_ms = 0
 
     # ---- out
 
@@ -178,7 +186,7 @@ class Delays:
                     return False
                 self.line = self.timetable.pop_due(now, MOVES)
                 self.at = 0
-                if self.restarted:
+                if self.mixed:
                     self.line.sort()  # of one time and lane, those that came first
                 if not self.line:
                     return 0 <= self.timetable.next_ms() <= now
@@ -263,7 +271,7 @@ class Delays:
 
     def tick(self) -> None:
         """If memory is short, let go of pages that are not due soon."""
-        if self.pager.resident_bytes > self.pager.limit_bytes // 4:
+        if self.pager.resident_bytes > self.pager.limit_bytes // 8:
             for client in self.lanes.values():
                 pages = client.lane.pages
                 if pages is not None:
@@ -278,12 +286,17 @@ class Delays:
         ):
             return
         now = self.turn.now_ms
-        if page.look_ms <= now or not page.closed:
+        unread = client.unread(page)
+        if not unread and (page.look_ms <= now or not page.closed):
             page.look_ms = first_due(page)
         if page.look_ms - now > SOON_MS:
             client.lane.store(page, True)
-            if page.place != HOT:
+            if page.place != HOT and not unread:
                 self.timetable.add(client, page.look_ms - LEAD_MS, PAGE, page.base)
+
+
+def number_of(lane: Lane) -> int:
+    return int(lane.lid)
 
 
 def first_due(page: Page) -> i64:

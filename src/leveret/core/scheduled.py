@@ -1,7 +1,7 @@
 """What is scheduled, for people: the delayed messages that are due next, and taking one of them back.
 
-A survey goes through the timetable a step at a time, since that may be long; it loads nothing. Of a page that has not
-been read since the restart only the earliest of its times is known.
+A survey goes through the timetable a step at a time, since that may be long; it loads nothing. Of a page that is not in
+memory, and has not come near yet, only the earliest of its times is known.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from librt.strings import BytesWriter, read_i64_le, write_i64_le
 
-from leveret.core.delays import Delayed, Delays
+from leveret.core.delays import LEAD_MS, Delayed, Delays
 from leveret.core.holder import FIRST_DELAYED, Holder
 from leveret.core.lane import Lane
 from leveret.core.page import ASLEEP
@@ -72,7 +72,7 @@ class Survey:
             write_i64_le(line, due_ms)
             write_i64_le(line, entry)
         self.groups = delays.timetable.wheel.groups()
-        self.groups[0].append(line.getvalue())  # no later than anything else
+        self.groups[0][1].append(line.getvalue())  # no later than anything else
         self.group: i64 = 0
         self.piece: i64 = 0
 
@@ -80,13 +80,13 @@ class Survey:
         """True if there is more."""
         left = PIECES
         while self.group < i64(len(self.groups)):
-            pieces = self.groups[self.group]
+            pieces = self.groups[self.group][1]
             if self.piece >= i64(len(pieces)):
                 self._cut()
-                if len(self.found) >= self.limit:
-                    return False
                 self.group += 1
                 self.piece = 0
+                if self._enough():
+                    return False
                 continue
             if left == 0:
                 return True
@@ -94,6 +94,12 @@ class Survey:
             self._read(pieces[self.piece])
             self.piece += 1
         return False
+
+    def _enough(self) -> bool:
+        """Nothing of the groups to come is due before what was found."""
+        if self.group >= i64(len(self.groups)) or len(self.found) < self.limit:
+            return False
+        return int(self.found[self.limit - 1].due_ms) < self.groups[self.group][0]
 
     def _cut(self) -> None:
         self.found = heapq.nsmallest(self.limit, self.found, key=time_of)
@@ -112,22 +118,29 @@ class Survey:
                 continue
             seq = seq_of(entry, lane)
             if kind_of(entry) == PAGE:
-                self._read_page(client, seq)
+                self._read_page(client, seq, due_ms)
             elif lane.state(seq) == ASLEEP:
                 self._add(due_ms, True, client, seq)
         if len(self.found) > 4 * self.limit + 1_000:
             self._cut()
 
-    def _read_page(self, client: Delayed, base: i64) -> None:
-        """Its messages have no entries of their own yet, if it was not read since the restart."""
+    def _read_page(self, client: Delayed, base: i64, entered_ms: i64) -> None:
+        """Its messages have no entries of their own yet, unless it has come near. It may have been entered again for an
+        earlier one."""
         page = client.lane.page_with(base)
-        if page is None or not client.unread(page):
+        if page is None or not client.unread(page) or entered_ms != max(page.look_ms - LEAD_MS, 0):
             return
+        messages = page.messages
         slot: i64 = 0
         n = 0
-        while slot < page.count and n < self.limit:
+        while slot < page.count and (n < self.limit or messages is not None):
             if page.state(slot) == ASLEEP:
-                self._add(page.next_ms, False, client, page.base + slot)
+                m = None if messages is None else messages[slot]
+                terms = None if m is None else m.terms
+                if terms is None:
+                    self._add(page.look_ms, False, client, page.base + slot)
+                else:
+                    self._add(terms.due_ms, True, client, page.base + slot)
                 n += 1
             slot += 1
 

@@ -188,8 +188,8 @@ class Wheel:
         self.count -= len(found)
         return found
 
-    def groups(self) -> list[list[bytes]]:
-        """All entries as they are, in pieces, in groups that follow each other in time."""
+    def groups(self) -> list[tuple[int, list[bytes]]]:
+        """All entries as they are, in pieces, in groups that follow each other in time: (from when on, pieces)."""
         first: list[bytes] = []
         if self.late:
             late = BytesWriter()
@@ -201,7 +201,7 @@ class Wheel:
         if self.spilling is not None:
             first.extend(self.spilling.pieces())
             together = self.spill_end
-        found = [first]
+        found: list[tuple[int, list[bytes]]] = [(0, first)]
         level: i64 = 0
         while level < LEVELS:
             shift = level * 8
@@ -209,10 +209,11 @@ class Wheel:
             i = here & 255
             for slot in (self.levels[level] or [])[int(i) :]:
                 if slot is not None:
-                    if ((here >> 8 << 8) + i) << shift < together:
+                    start = ((here >> 8 << 8) + i) << shift
+                    if start < together:
                         first.extend(slot.pieces())
                     else:
-                        found.append(slot.pieces())
+                        found.append((int(start), slot.pieces()))
                 i += 1
             level += 1
         return found
