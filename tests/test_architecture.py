@@ -196,7 +196,14 @@ def _sleeps(path: Path) -> list[int]:
 
 
 # Polls a process of another's making, with a deadline: there is nothing to be told by.
-POLLING: Final = {"tests/compat/waiting.py", "tests/compat/test_aio_pika.py"}
+POLLING: Final = {
+    "tests/compat/waiting.py",
+    "tests/compat/test_aio_pika.py",
+    "tests/apps/celery_app.py",
+    "tests/apps/dramatiq_app.py",
+    "tests/apps/taskiq_app.py",
+    "tests/differential/play.py",  # and RabbitMQ has no clock that a test could move
+}
 
 
 @pytest.mark.parametrize("path", TESTS, ids=name_of)

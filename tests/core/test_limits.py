@@ -199,3 +199,48 @@ def test_a_dead_letter_says_why() -> None:
     other = Hand(rig, rig.vhost.queue("dead", None))
     rig.settle_down()
     assert headers_of(other.got[0][1])["x-first-death-reason"] == "rejected"
+
+
+def test_at_least_once_keeps_what_no_queue_takes() -> None:
+    rig = Rig()
+    arguments = {
+        "x-queue-type": "quorum",
+        "x-overflow": "reject-publish",
+        "x-dead-letter-exchange": "amq.direct",
+        "x-dead-letter-strategy": "at-least-once",
+    }
+    queue = rig.queue("q", arguments=arguments)
+    hand = Hand(rig, queue)
+    fill(rig, "q", 3)
+    hand.settle(0, REJECTED, True)
+    rig.settle_down()
+    hand.leave()
+    rig.settle_down()
+    assert (queue.ready_count(), queue.sleeping_count()) == (0, 3)
+    rig.queue("dead", arguments={"x-max-length": 2, "x-overflow": "reject-publish"})
+    rig.vhost.bind_queue("dead", "amq.direct", "q", {}, None)  # tried again at once
+    rig.settle_down()
+    assert waiting(rig, "dead") == [b"0", b"1"]
+    assert queue.sleeping_count() == 1
+    assert rig.vhost.queue("dead", None).purge() == 2
+    rig.broker.tick(10_000)
+    rig.settle_down()
+    assert waiting(rig, "dead") == [b"2"]
+    assert queue.sleeping_count() == 0
+
+
+def test_at_least_once_does_not_go_round_in_circles() -> None:
+    rig = Rig()
+    arguments = {
+        "x-overflow": "reject-publish",
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-strategy": "at-least-once",
+        "x-message-ttl": 100,
+        "x-queue-type": "quorum",
+    }
+    queue = rig.queue("q", arguments=arguments)
+    fill(rig, "q", 1)
+    rig.at(1_000)
+    rig.broker.work()
+    rig.settle_down()
+    assert (queue.ready_count(), queue.sleeping_count()) == (0, 0)

@@ -184,9 +184,8 @@ ARGUMENTS: Final = [
         "x-dead-letter-strategy",
         strategy,
         "quorum",
-        NOT_YET,
-        "at-most-once or at-least-once",
-        "at-most-once",
+        HONOURED,
+        "at-most-once, or at-least-once (with x-overflow reject-publish): what no queue takes is kept and tried again",
     ),
     Argument("x-max-length", not_negative, "classic quorum", HONOURED, "most messages that may wait"),
     Argument(

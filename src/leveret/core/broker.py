@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from leveret.core.access import Access
 from leveret.core.attempts import Retries
 from leveret.core.delays import Delays
@@ -9,11 +11,14 @@ from leveret.core.expiry import Expiry
 from leveret.core.holder import Holder
 from leveret.core.lane import Lane
 from leveret.core.overdue import Overdue
+from leveret.core.queue import Queue
 from leveret.core.topology import Ids
 from leveret.core.turn import Turn
 from leveret.core.vhost import VHost
 from leveret.journal import CleanJournal, Journal, Pager
 from leveret.native import i64
+
+STUCK_MS: Final[i64] = 5_000  # so often what no queue took is tried again
 
 
 class Broker:
@@ -29,6 +34,8 @@ class Broker:
         self.delays = Delays(self.turn, journal, pager)
         self.overdue = Overdue()
         self.retries = Retries()
+        self.stuck: dict[int, Queue] = {}  # queues with dead letters that no queue takes
+        self.try_again_ms: i64 = 0
         self.vhosts: dict[str, VHost] = {}
         self.blocked = ""  # why publishing is blocked: memory, disk
         self.stopping = False  # sessions that end now are not to blame for what they did not settle
@@ -45,6 +52,17 @@ class Broker:
         self.expiry.tick(mono_ms)
         self.delays.tick()
         self.overdue.tick(mono_ms)
+        if self.stuck and mono_ms >= self.try_again_ms:
+            self.try_again_ms = mono_ms + STUCK_MS
+            self.try_again()
+
+    def try_again(self) -> None:
+        """Dead letters that no queue took may be taken now."""
+        stuck = self.stuck
+        self.stuck = {}
+        for queue in stuck.values():
+            if queue.graves is not None and not queue.gone:
+                queue.graves.try_again()
 
     def work(self) -> bool:
         """Do what is due by the wall clock, `turn.now_ms`, a part of it at most. True if there is more to do now."""

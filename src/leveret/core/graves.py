@@ -37,6 +37,7 @@ class Graves:
     def __init__(self, queue: Queue) -> None:
         self.queue = queue
         self.waiting: deque[Grave] = deque()
+        self.kept: list[Grave] = []  # at least once: no queue takes them now
         self.buried: i64 = 0
 
     def add(self, lane: Lane, seq: i64, reason: i64, head: dict[str, object] | None) -> None:
@@ -57,18 +58,35 @@ class Graves:
                 m = lane.fetch(grave.seq)
                 if m is None:
                     return  # `lane_ready` wakes the queue
-                if not lane.is_logged(grave.seq):
-                    lane.owner.await_mark(lane.journal.block)
+                if not lane.is_moved(grave.seq):
+                    lane.await_moves()
                     return
                 self._bury(grave, m)
             waiting.popleft()
             left -= 1
 
     def _bury(self, grave: Grave, m: Message) -> None:
+        """One that no queue takes is dropped; with at-least-once it is kept and tried again later (as
+        rabbit_fifo_dlx_worker does), unless it would only go round in circles."""
         lane = grave.lane
-        self.buried += 1
-        if not self.publish(m, grave.reason, lane, grave.seq, grave.head):
+        queue = self.queue
+        rules = queue.rules
+        if self.publish(m, grave.reason, lane, grave.seq, grave.head):
+            self.buried += 1
+        elif rules is not None and rules.at_least_once and not queue.home.circled:
+            self.kept.append(grave)
+            queue.home.broker.stuck[int(queue.qid)] = queue
+        else:
+            self.buried += 1
             lane.remove(grave.seq, True)
+
+    def try_again(self) -> None:
+        """What was kept comes first."""
+        kept = self.kept
+        self.kept = []
+        kept.extend(self.waiting)
+        self.waiting = deque(kept)
+        self.queue.wake()
 
     def publish(
         self, m: Message, reason: i64, lane: Lane | None, seq: i64, head: dict[str, object] | None
@@ -81,6 +99,7 @@ class Graves:
         if dlx is None:
             return False
         home = queue.home
+        home.circled = False
         topology = home.topology
         first = topology.exchanges.get(dlx)
         if first is None:

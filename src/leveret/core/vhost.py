@@ -132,6 +132,7 @@ class VHost:
         self.refused = False  # by a queue, what was just published
         self.inherited: i64 = 0  # how many deliveries of the dead letter that is being published have failed
         self.dead_letters: i64 = 0
+        self.circled = False  # the last dead letter would have come back to a queue for ever
 
     # ---- publishing
 
@@ -283,7 +284,9 @@ class VHost:
         keys = dead.keys
         routed = Seen(dead.message, keys[0], keys[1:] if len(keys) > 1 else None)
         found = as_queues(self.topology.route(first.name, routed))
-        return [q for q in found if not dead.circles(q.name)]
+        targets = [q for q in found if not dead.circles(q.name)]
+        self.circled = len(targets) < len(found)
+        return targets
 
     # ---- topology. Each leaves what its answer waits for in `position`.
 
@@ -293,6 +296,8 @@ class VHost:
         if topology.version != self.version:
             self.version = topology.version
             self.routes.clear()
+            if self.broker.stuck:
+                self.broker.try_again()
 
     def declare_exchange(
         self,
