@@ -37,6 +37,7 @@ class Result:
     verdict: Verdict
     tries: int
     text: str = ""
+    once: str = ""
 
 
 @dataclass
@@ -51,11 +52,12 @@ class Match:
     results: list[Result] = field(default_factory=list)
 
     def run(self, scenario: Scenario) -> Result:
-        verdict = Verdict()
+        verdict, once = Verdict(), ""
         for attempt in range(1, TRIES + 1):
             verdict = compare(play(self.left, scenario), play(self.right, scenario), self.known)
             if verdict.difference is None:
-                return Result(scenario, verdict, attempt)
+                return Result(scenario, verdict, attempt, once=once)
+            once = once or report(scenario, verdict.difference, *self.names)
         return self._explained(scenario, verdict)
 
     def _explained(self, scenario: Scenario, verdict: Verdict) -> Result:
@@ -93,8 +95,8 @@ def main(arguments: list[str]) -> int:
         with ThreadPoolExecutor(options.workers) as pool:
             for result in pool.map(match.run, scenarios):
                 match.results.append(result)
-                if result.text:
-                    print(result.text, flush=True)
+                if result.text or (result.once and options.unstable):
+                    print(result.text or "(not every time) " + result.once, flush=True)
     return _summary(match, time.monotonic() - started)
 
 
@@ -128,6 +130,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", choices=sorted(templates()), help="one kind of scenario")
     parser.add_argument("--workers", type=int, default=4, help="scenarios at once")
     parser.add_argument("--no-shrink", action="store_true", help="report differences as they were found")
+    parser.add_argument(
+        "--unstable", action="store_true", help="show differences that are not there each time"
+    )
     parser.add_argument("--replay", nargs="*", help="files with scenarios")
     return parser
 

@@ -111,10 +111,11 @@ def _listens(port: int, node: subprocess.Popen[bytes]) -> bool:
 @contextlib.contextmanager
 def two_brokers(left: str, right: str) -> Iterator[tuple[Address, Address]]:
     """Both sides; the same name twice is one broker that is asked twice."""
-    with tempfile.TemporaryDirectory(prefix="leveret-differential-", ignore_cleanup_errors=True) as folder:
-        with broker(left, Path(folder)) as one:
-            if left == right:
-                yield one, one
-                return
-            with broker(right, Path(folder)) as other:
-                yield one, other
+    with contextlib.ExitStack() as stack:
+        folder = Path(
+            stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="leveret-differential-", ignore_cleanup_errors=True)
+            )
+        )
+        one = stack.enter_context(broker(left, folder))
+        yield one, one if left == right else stack.enter_context(broker(right, folder))

@@ -21,6 +21,14 @@ class Difference:
     stream: str
     left: list[Any] | None
     right: list[Any] | None
+    ops: tuple[Op, ...] = ()
+    left_streams: dict[str, list[Any]] = field(default_factory=dict)
+    right_streams: dict[str, list[Any]] = field(default_factory=dict)
+
+    def quorum_queues(self) -> set[str]:
+        """The names of the queues that any operation so far declares as of that type."""
+        wanted = {"x-queue-type": "quorum"}.items()
+        return {str(op.args["queue"]) for op in self.ops if wanted <= op.args.get("arguments", {}).items()}
 
 
 @dataclass
@@ -35,10 +43,20 @@ class Verdict:
 def differences(step: int, left: Trace, right: Trace) -> list[Difference]:
     ours, theirs = left.steps[step], right.steps[step]
     found = []
+    ops = tuple(each.op for each in left.steps[: step + 1])
     for stream in sorted({*ours.streams, *theirs.streams}):
         if ours.streams.get(stream) != theirs.streams.get(stream):
             found.append(
-                Difference(step, ours.op, stream, ours.streams.get(stream), theirs.streams.get(stream))
+                Difference(
+                    step,
+                    ours.op,
+                    stream,
+                    ours.streams.get(stream),
+                    theirs.streams.get(stream),
+                    ops,
+                    ours.streams,
+                    theirs.streams,
+                )
             )
     return found
 

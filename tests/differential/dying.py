@@ -51,7 +51,7 @@ def deaths(s: Script) -> None:
         arguments["x-max-length"] = rng.choice((0, 1, 2))
     if reason == "maxlen bytes":
         arguments["x-max-length-bytes"] = rng.choice((0, 2, 5))
-    quorum = s.maybe(0.25) and reason != "maxlen bytes"
+    quorum = s.new and s.maybe(0.25) and reason != "maxlen bytes"
     if reason == "delivery limit":
         arguments["x-delivery-limit"] = 1
         quorum = True
@@ -109,7 +109,7 @@ def chain(s: Script) -> None:
             arguments["x-message-ttl"] = rng.choice((TTL_MS, TTL_MS, 0))
         if s.maybe(0.15):
             arguments["x-max-length"] = 1
-        if s.maybe(0.15):
+        if s.new and s.maybe(0.15):
             arguments["x-queue-type"] = "quorum"
         s.queue(f"~q{number}", arguments)
     properties = _special(s)
@@ -141,7 +141,7 @@ def overflow(s: Script) -> None:
         arguments["x-max-length-bytes"] = rng.choice((0, 3, 6, 9))
     if s.maybe(0.5):
         arguments |= _dead_letters(s, "", "~dead")
-    if s.maybe(0.2) and how != "reject-publish-dlx":
+    if s.new and s.maybe(0.2) and how != "reject-publish-dlx":
         arguments["x-queue-type"] = "quorum"
     elif s.maybe(0.2):
         arguments["x-max-priority"] = 3
@@ -204,10 +204,11 @@ def delivery_limit(s: Script) -> None:
         elif way == "leave":
             s.do("connection.close", "b1")
         elif way == "cancel":
-            s.do("basic.cancel", "b1", consumer_tag="c")
+            s.do("basic.cancel", "b1", consumer_tag=f"c{s.bodies}")
         else:
             s.qos(1, "b1")
-            s.consume("~q", "c", "b1")
+            s.bodies += 1  # a tag that is used again inherits what the last one holds, of a quorum queue
+            s.consume("~q", f"c{s.bodies}", "b1")
     s.drain("~dead", 2)
     s.do("connection.drop", "b1")
     s.drain("~q", 2)
@@ -221,7 +222,7 @@ def expiry(s: Script) -> None:
         arguments["x-message-ttl"] = rng.choice((0, TTL_MS, 60000))
     if s.maybe(0.5):
         arguments["x-expires"] = 300
-    if s.maybe(0.2) and arguments.get("x-message-ttl") != 0:
+    if s.new and s.maybe(0.2) and arguments.get("x-message-ttl") != 0:
         arguments["x-queue-type"] = "quorum"
     s.queue("~q", arguments)
     for _ in range(s.length // 3):

@@ -66,12 +66,15 @@ class Player:
     def play(self) -> Trace:
         trace = Trace()
         try:
-            for op in self.scenario.ops:
+            ops = self.scenario.ops
+            for index, op in enumerate(ops):
                 step = Step(op)
                 trace.steps.append(step)
                 try:
                     self._do(op, step)
-                    self._settle_down(step)
+                    # what is to expire during a wait must not begin to while the counts are asked for
+                    if index + 1 == len(ops) or ops[index + 1].kind != "wait":
+                        self._settle_down(step)
                 except (Silent, TimeoutError) as error:
                     step.note("-", Seen("nothing comes any more", {"what": repr(error)}))
                     break
@@ -119,6 +122,8 @@ class Player:
         if op.kind == "exchange.declare":
             self.exchanges.add(args["exchange"])
         self._send(line, op.number, op.kind, args)
+        if op.kind == "tx.commit":  # no command is allowed while it is under way
+            self._read_until_round_trip(op.connection, {op.number}, step, "tx.commit-ok")
         if op.kind == "channel.close":
             self._read_until_round_trip(op.connection, {op.number}, step)
         if op.kind == "queue.declare" and not args.get("passive"):
@@ -180,8 +185,8 @@ class Player:
     # waiting until nothing happens any more
 
     def _settle_down(self, step: Step) -> None:
-        quiet, needed = 0, 3 if self.slow else 2
-        pause_s = 0.012 if self.slow else 0.002
+        quiet, needed = 0, 3
+        pause_s = 0.012 if self.slow else 0.003
         last: Any = None
         for _ in range(_MAX_ROUNDS):
             found = self._round_trips(step)
@@ -209,16 +214,19 @@ class Player:
             len(self._read_until_round_trip(letter, numbers, step)) for letter, numbers in asked.items()
         )
 
-    def _read_until_round_trip(self, letter: str, numbers: set[int], step: Step) -> list[Seen]:
-        """What comes on a connection until each of `numbers` has answered or is closed."""
+    def _read_until_round_trip(
+        self, letter: str, numbers: set[int], step: Step, last: str = "access.request-ok"
+    ) -> list[Seen]:
+        """What comes on a connection until each of `numbers` has answered with `last` or is closed."""
         line = self.lines[letter]
         waiting = set(numbers)
         found: list[Seen] = []
         try:
             while waiting and line.alive:
                 number, seen = line.read_seen()
-                if seen.name == "access.request-ok":
+                if seen.name == last:
                     waiting.discard(number)
+                if seen.name == "access.request-ok":
                     continue
                 self._account(f"{letter}{number}", seen)
                 step.note(f"{letter}{number}", seen)
@@ -236,7 +244,9 @@ class Player:
 
     def _account(self, on: str, seen: Seen) -> None:
         channel = self.channels.setdefault(on, Unsettled())
-        if (seen.name == "basic.deliver" and seen.fields["consumer_tag"] not in channel.without_ack) or (seen.name == "basic.get-ok" and channel.get_holds):
+        if (seen.name == "basic.deliver" and seen.fields["consumer_tag"] not in channel.without_ack) or (
+            seen.name == "basic.get-ok" and channel.get_holds
+        ):
             channel.tags.append(seen.fields["delivery_tag"])
         elif seen.name in ("basic.ack", "basic.nack"):
             tags = channel.confirm(seen.fields["delivery_tag"], seen.fields["multiple"])

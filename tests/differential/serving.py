@@ -43,12 +43,12 @@ def single_active(s: Script) -> None:
     """One consumer gets all, and another takes over."""
     rng = s.rng
     arguments: dict[str, Any] = {"x-single-active-consumer": True}
-    if s.maybe(0.3):
+    if s.new and s.maybe(0.3):
         arguments["x-queue-type"] = "quorum"
     s.queue("~q", arguments)
     ranked = s.maybe(0.3) and s.new
     for number in range(1, 4):
-        channel = f"{rng.choice('ab')}{number}"
+        channel = f"{'abc'[number - 1]}1"
         if s.maybe(0.5):
             s.qos(rng.choice((1, 2)), channel)
         s.consume(
@@ -58,25 +58,26 @@ def single_active(s: Script) -> None:
             {"x-priority": rng.choice((0, 1, 5))} if ranked else {},
             exclusive=s.maybe(0.1),
         )
-    _work_on(s, ["a1", "a2", "a3", "b1", "b2", "b3"], ["c1", "c2", "c3"])
+    _work_on(s, ["a1", "b1", "c1"], ["c1", "c2", "c3"])
 
 
 def ranked_consumers(s: Script) -> None:
     """Consumers with priorities, some with room and some without."""
     rng = s.rng
-    s.queue("~q", {"x-queue-type": "quorum"} if s.maybe(0.2) else {})
+    s.queue("~q", {"x-queue-type": "quorum"} if s.new and s.maybe(0.2) else {})
     for number in range(1, 4):
-        channel = f"{rng.choice('ab')}{number}"
+        channel = f"{'abc'[number - 1]}1"
         if s.maybe(0.7):
             s.qos(rng.choice((1, 2, 3)), channel)
         rank = rng.choice((None, 0, 1, 5, -3, 10))
         s.consume(
             "~q", f"c{number}", channel, {} if rank is None else {"x-priority": rank}, no_ack=s.maybe(0.1)
         )
-    _work_on(s, ["a1", "a2", "a3", "b1", "b2", "b3"], ["c1", "c2", "c3"])
+    _work_on(s, ["a1", "b1", "c1"], ["c1", "c2", "c3"])
 
 
 def _work_on(s: Script, channels: list[str], tags: list[str]) -> None:
+    """A channel a connection: in which order the channels of a dropped one give back is decided by a race."""
     rng = s.rng
     for _ in range(s.length):
         way = rng.randrange(12)
@@ -121,7 +122,7 @@ def windows(s: Script) -> None:
         elif way == 10:
             s.get(rng.choice(("~q", "~r")), channel)
         else:
-            s.do(rng.choice(("queue.purge", "queue.delete")), queue="~q", **({} if s.maybe() else {}))
+            s.do(rng.choice(("queue.purge", "queue.delete")), queue="~q")
     s.drain("~q", 2)
 
 
