@@ -21,6 +21,10 @@ EXTRAS := demo,test,lint
 
 CYCLES ?= 20
 SECONDS ?= 60
+SEEDS ?= 150
+LENGTH ?= 20
+LEFT ?= leveret
+RIGHT ?= rabbitmq
 BENCH ?= all
 BROKER ?= $(CURDIR)/$(PYC)
 ARGS ?=
@@ -118,6 +122,10 @@ apps: .venv-compiled/stamp .venv-apps/stamp ## run Celery, Dramatiq, Taskiq and 
 .PHONY: suites
 suites: .venv-compiled/stamp ## run the functional suites of third-party clients against a compiled broker
 	@LEVERET_EXPECT=compiled $(PYC) -m pytest -p no:cacheprovider tests/suites $(ARGS)
+
+.PHONY: differential
+differential: .venv-compiled/stamp ## play SEEDS=150 scenarios of LENGTH=20 to Leveret and RabbitMQ, and compare (LEFT=, RIGHT=amqp://...)
+	@$(PYC) -m tests.differential --left "$(LEFT)" --right "$(RIGHT)" --seeds $(SEEDS) --length $(LENGTH) $(ARGS)
 
 .PHONY: torture
 torture: .venv-compiled/stamp ## kill a loaded broker CYCLES=20 times and count what is missing

@@ -229,11 +229,8 @@ def expiry(s: Script) -> None:
         way = rng.randrange(9)
         if way < 3:
             expiration = rng.choice((None, "0", str(TTL_MS), "60000", "-1", "x", "", "99999999999"))
-            s.publish(
-                "~q",
-                on=rng.choice(("a1", "a2")),
-                **({} if expiration is None else {"expiration": expiration}),
-            )
+            properties: dict[str, Any] = {} if expiration is None else {"expiration": expiration}
+            s.publish("~q", on=rng.choice(("a1", "a2")), **properties)
             s.wait()
         elif way == 3:
             s.consume("~q", f"c{len(s.ops)}", "b1", no_ack=s.maybe(0.3))

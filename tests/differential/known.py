@@ -117,7 +117,8 @@ def _without_later(event: dict[str, Any]) -> dict[str, Any]:
     if headers is None or "x-death" not in headers:
         return event
     kept = {key: each for key, each in headers.items() if key not in _LATER_HEADERS and key != "CC"}
-    kept["x-death"] = sorted(kept["x-death"][1], key=str)
+    letter, deaths = kept["x-death"]
+    kept["x-death"] = [letter, sorted(deaths, key=str)]
     return event | {"properties": event["properties"] | {"headers": kept}}
 
 

@@ -110,7 +110,8 @@ def exchanges(s: Script) -> None:
             headers: dict[str, Any] = rng.choice(({}, {"h": 1}, {"h": 1, "g": "s"}))
             if s.maybe(0.2):
                 headers = headers | {rng.choice(("CC", "BCC")): rng.choice((["a"], ["a.b", "a"], "a", [1]))}
-            s.publish(key, x, mandatory=s.maybe(0.4), **({"headers": headers} if headers else {}))
+            properties: dict[str, Any] = {"headers": headers} if headers else {}
+            s.publish(key, x, mandatory=s.maybe(0.4), **properties)
     for name in ("~q1", "~q2", "~q3"):
         s.drain(name, 2)
 
