@@ -122,6 +122,33 @@ def _without_later(event: dict[str, Any]) -> dict[str, Any]:
     return event | {"properties": event["properties"] | {"headers": kept}}
 
 
+def _exclusive_of_quorum(difference: Difference) -> bool:
+    """A consumer is refused since it, or another one, is exclusive."""
+    return (
+        difference.op.kind == "basic.consume"
+        and difference.op.args["queue"] in difference.quorum_queues()
+        and close_texts(difference)[0].endswith("in exclusive use")
+        and [event.get("method") for event in difference.right or []] == ["basic.consume-ok"]
+    )
+
+
+def _within_a_transaction(difference: Difference) -> bool:
+    """The same deliveries, in another order."""
+    bodies = [
+        sorted(event.get("body", "") for event in side or []) for side in (difference.left, difference.right)
+    ]
+    return (
+        difference.op.kind == "tx.commit"
+        and " deliveries to " in difference.stream
+        and bodies[0] == bodies[1] != [""]
+    )
+
+
+def _falls_over(difference: Difference) -> bool:
+    """A passive declaration of a reply queue that was never one."""
+    return difference.op.args.get("queue") == "$reply-to" and close_texts(difference)[1] == "INTERNAL_ERROR"
+
+
 def _bodies(streams: dict[str, list[Any]]) -> dict[str, list[str]]:
     """What each consumer was given in a step, or got."""
     found = {}
@@ -234,6 +261,23 @@ KNOWN: list[Known] = [
         _later_headers,
         versions=("3.10",),
         ends=False,
+    ),
+    Known(
+        "exclusive consumer of a quorum queue",
+        "basic.consume with exclusive means the same for both types; RabbitMQ's quorum queues ignore it",
+        _exclusive_of_quorum,
+        versions=("4.3",),
+    ),
+    Known(
+        "order within a transaction",
+        "a commit does what it holds in the order of its commands; RabbitMQ publishes first and settles then",
+        _within_a_transaction,
+    ),
+    Known(
+        "RabbitMQ falls over",
+        "a name that looks like a reply queue's and is none is not found; RabbitMQ ends the connection with 541",
+        _falls_over,
+        versions=("4.3",),
     ),
     Known(
         "whose turn it is",

@@ -30,7 +30,7 @@ class Unsettled:
     """What a channel was given and has not settled, and what it published and was not told of."""
 
     def __init__(self) -> None:
-        self.tags: list[int] = []
+        self.tags: dict[int, str] = {}  # and who got it: a consumer, or "" for a get
         self.confirming = False
         self.published = 0
         self.unconfirmed: list[int] = []
@@ -43,9 +43,10 @@ class Unsettled:
         return told or [-tag]
 
     def settle(self, tag: int, multiple: bool) -> None:
-        self.tags = [
-            each for each in self.tags if not (each == tag or (multiple and (each <= tag or tag == 0)))
-        ]
+        def settled(each: int) -> bool:
+            return each == tag or (multiple and (each <= tag or tag == 0))
+
+        self.tags = {each: whose for each, whose in self.tags.items() if not settled(each)}
 
 
 class Player:
@@ -114,7 +115,7 @@ class Player:
         if op.kind in _SETTLES:
             channel.settle(args["delivery_tag"], args.get("multiple", False))
         if op.kind in ("basic.recover", "basic.recover-async"):
-            channel.tags = []
+            channel.tags = {}
         if op.kind == "basic.consume" and args.get("no_ack"):
             channel.without_ack.add(args.get("consumer_tag", ""))
         if op.kind == "basic.get":
@@ -150,9 +151,14 @@ class Player:
             line.alive = False
 
     def _chosen(self, args: dict[str, Any], channel: Unsettled) -> dict[str, Any]:
-        """The delivery tag that `of` counts, or one that nobody has."""
+        """The delivery tag that `of` counts, or one that nobody has. Counted consumer by consumer, since nobody says
+        in which order the messages of two queues come to one channel; and for the same reason all or none of them
+        when there are several consumers.
+        """
         of = args.pop("of")
-        tags = sorted(channel.tags)
+        tags = sorted(channel.tags, key=lambda tag: (channel.tags[tag], tag))
+        if args.get("multiple") and len(set(channel.tags.values())) > 1:
+            return args | {"delivery_tag": max(tags)}
         return args | {"delivery_tag": tags[of] if -len(tags) <= of < len(tags) else 9999}
 
     def _await_declared(
@@ -186,7 +192,7 @@ class Player:
 
     def _settle_down(self, step: Step) -> None:
         quiet, needed = 0, 3
-        pause_s = 0.012 if self.slow else 0.003
+        pause_s = 0.012 if self.slow else 0.004
         last: Any = None
         for _ in range(_MAX_ROUNDS):
             found = self._round_trips(step)
@@ -247,7 +253,7 @@ class Player:
         if (seen.name == "basic.deliver" and seen.fields["consumer_tag"] not in channel.without_ack) or (
             seen.name == "basic.get-ok" and channel.get_holds
         ):
-            channel.tags.append(seen.fields["delivery_tag"])
+            channel.tags[seen.fields["delivery_tag"]] = seen.fields.get("consumer_tag", "")
         elif seen.name in ("basic.ack", "basic.nack"):
             tags = channel.confirm(seen.fields["delivery_tag"], seen.fields["multiple"])
             seen.name = "confirmed" if seen.name == "basic.ack" else "refused"
