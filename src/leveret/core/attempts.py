@@ -302,6 +302,7 @@ class Attempts:
             else:
                 m = lane.fetch(seq)
                 if m is None:
+                    known.note(seq, tried)
                     self.undecided.append(Undecided(known, seq, reason))
                 else:
                     self._decide(known, seq, tried, m)

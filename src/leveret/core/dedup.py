@@ -71,7 +71,8 @@ class Window:
         return False
 
     def add(self, key: bytes, now_ms: i64) -> None:
-        self.keys[key] = int(now_ms)
+        if self.keys.get(key, -1) < int(now_ms):  # what is restored comes in the order of the log
+            self.keys[key] = int(now_ms)
         self.order.append((int(now_ms), key))
         if i64(len(self.order)) > self.size:
             self._drop_oldest()

@@ -216,6 +216,8 @@ class Expiry:
             kept.append((lane, ~seq))
         if kept:
             queue.instant = kept
+        if self.burying:
+            self._bury()
 
     def _expire(self, timed: TimedLane, seq: i64) -> None:
         """A message's time is up."""

@@ -233,7 +233,7 @@ def journal_move(
             position = journal.end()
     if source is not None:
         in_tx = journal.all_said() < 0
-        if begun and (in_tx or position > journal.block):
+        if begun and from_lane >= 0:
             i = 0
             while i < i64(len(lanes)):
                 lanes[i].moved(seqs[i], -1 if in_tx else position)

@@ -165,11 +165,10 @@ class Lane(PagedLane):
             self.mark_block = 0
         if journal.segment == 0:  # nothing survives, so nothing needs the flag
             return want
-        if self.moved_at != 0 and not self.is_logged(seq + want - 1):
-            if not self.is_logged(seq):
-                self.owner.await_mark(journal.block)
+        if self.moves is not None and not self.is_moved(seq + want - 1):
+            want = self.await_moves() - seq
+            if want <= 0:
                 return 0
-            want = self.moved_first - seq
         end = seq + want
         if end > self.mark:
             self._advance_mark(seq, end)

@@ -9,6 +9,7 @@ behind the cursor.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 from leveret.core.page import COLD, GONE, HOT, LEAVING, LOADING, OUT, STORING, Page
@@ -123,8 +124,8 @@ class PagedLane:
         self.handed_out: i64 = 0  # one more than the greatest number handed out
         self.block: i64 = -1  # the open block when the last durable message came, and
         self.block_first: i64 = 0  # the first message of this lane in that block
-        self.moved_at: i64 = 0  # what was moved here is in the log at this position (0: it is on disk, -1: unknown)
-        self.moved_first: i64 = 0  # from this number on
+        # What was moved here: where that is in the log (-1: not known yet), and the number of the first.
+        self.moves: deque[tuple[int, int]] | None = None
 
     def watch(self, watcher: Watcher) -> None:
         """Tell `watcher` too what becomes of messages."""
@@ -254,8 +255,8 @@ class PagedLane:
     def _make_room(self, page: Page) -> None:
         """Memory is short: the page just closed is the one needed last, unless the cursor is near."""
         pages = self.pages
-        if pages is not None and self.cursor_page is not None:
-            near = self._index(self.cursor_page.base)
+        if pages is not None:
+            near: i64 = 0 if self.cursor_page is None else self._index(self.cursor_page.base)
             if i64(len(pages)) - 1 - near > AHEAD:
                 self.store(page)
 
@@ -360,31 +361,42 @@ class PagedLane:
             self.watcher.loaded(self, page)
         self.owner.lane_ready()
 
-    # ---- moved, and not all in the log yet
+    # ---- moved here, and that not on disk yet
 
     def moved(self, seq: i64, position: i64) -> None:
-        """A message that was just moved here is in the log at a later block than what is journaled from now on. Nothing
-        may be made of it sooner: what settles it would be there, and not that it has left where it was."""
-        if self.moved_at == 0:
-            self.moved_first = seq
-        self.moved_at = -1 if self.moved_at < 0 else position
+        """A message was just moved here, and that is in the log at this position (-1: of the transaction that is being
+        gathered). Before that is on disk nothing may become of it: after a crash it would be back where it was, and
+        nobody would know of what happened here."""
+        moves = self.moves
+        if moves is None:
+            moves = deque()
+            self.moves = moves
+        if not moves or moves[-1][0] != int(position):
+            moves.append((int(position), int(seq)))
 
-    def is_logged(self, seq: i64) -> bool:
-        """Whether all that brought a message here is on disk, for those of which that is asked."""
-        position = self.moved_at
-        if position == 0 or seq < self.moved_first:
-            return True
-        if position < 0:  # moved in a transaction, which may be over
-            position = self.journal.all_said()
+    def is_moved(self, seq: i64) -> bool:
+        """Whether all that brought a message here is on disk."""
+        moves = self.moves
+        while moves:
+            position, first = moves[0]
+            if seq < i64(first):
+                return True
             if position < 0:
+                position = int(self.journal.all_said())
+                if position >= 0:
+                    moves[0] = (position, first)
+            if position < 0 or i64(position) > self.journal.durable:
                 return False
-            self.moved_at = position
-            if position == self.journal.block:
-                position = 0
-        if position > self.journal.durable:
-            return False
-        self.moved_at = 0
+            moves.popleft()
+        self.moves = None
         return True
+
+    def await_moves(self) -> i64:
+        """Some are not: look again when the first of them are. Returns the number of the first."""
+        moves = self.moves
+        assert moves is not None
+        self.owner.await_mark(max(i64(moves[0][0]), 0))
+        return i64(moves[0][1])
 
     def has_stored(self, base: i64) -> bool:
         pages = self.pages

@@ -429,7 +429,11 @@ class LogJournal(CleanJournal):
     def all_said(self) -> i64:
         if self.outer is not None:
             return -1
-        return self.block + self.fragments - 1 if self.fragments > 0 else self.block
+        if self.fragments > 0:
+            return self.block + self.fragments - 1
+        if self.settle_lane < 0 and len(self.writer) == 0 and self.parts_bytes == 0:
+            return self.block - 1  # the open block is empty, and may be for long
+        return self.block
 
     def _fragment(self, parts: list[bytes]) -> i64:
         """Add the next fragment of the oldest chain. Returns its size in the block, without its header."""
