@@ -44,6 +44,16 @@ def queue(fresh: Callable[..., str]) -> str:
     return fresh("dramatiq", ".DQ", ".XQ")
 
 
+@pytest.fixture(scope="module")
+def served(
+    address: Address, fresh: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """A queue with a worker."""
+    queue = fresh("dramatiq", ".DQ", ".XQ")
+    with worker(address, queue, tmp_path_factory.mktemp("dramatiq")):
+        yield queue
+
+
 @pytest.fixture
 def caller(address: Address) -> Iterator[Any]:
     """The side that sends messages to actors which it knows by name."""
@@ -64,12 +74,11 @@ def wait_for(journal: Path, event: str, count: int) -> list[dict[str, Any]]:
     return noted(journal, event)
 
 
-def test_every_message_runs_once(address: Address, queue: str, caller: Any, tmp_path: Path) -> None:
+def test_every_message_runs_once(served: str, caller: Any, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
-    with worker(address, queue, tmp_path):
-        for number in range(100):
-            send(caller, queue, "run", str(journal), number)
-        ran = wait_for(journal, "run", 100)
+    for number in range(100):
+        send(caller, served, "run", str(journal), number)
+    ran = wait_for(journal, "run", 100)
     assert sorted(line["number"] for line in ran) == list(range(100))
 
 
@@ -88,42 +97,35 @@ def test_delays_are_independent_of_each_other(
     assert waiting(conn, f"{queue}.DQ") == 0
 
 
-def test_retries(address: Address, queue: str, caller: Any, conn: Any, tmp_path: Path) -> None:
+def test_retries(served: str, caller: Any, conn: Any, tmp_path: Path) -> None:
     """Dramatiq tries again by publishing the message anew, delayed."""
     journal = tmp_path / "journal"
-    with worker(address, queue, tmp_path):
-        send(caller, queue, "fail", str(journal), 2)
-        wait_for(journal, "succeeded", 1)
+    send(caller, served, "fail", str(journal), 2)
+    wait_for(journal, "succeeded", 1)
     assert len(noted(journal, "tried")) == 3
-    assert [waiting(conn, queue + ending) for ending in ("", ".DQ", ".XQ")] == [0, 0, 0]
+    assert [waiting(conn, served + ending) for ending in ("", ".DQ", ".XQ")] == [0, 0, 0]
 
 
-def test_what_fails_too_often_is_dead_lettered(
-    address: Address, queue: str, caller: Any, conn: Any, tmp_path: Path
-) -> None:
+def test_what_fails_too_often_is_dead_lettered(served: str, caller: Any, conn: Any, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
-    with worker(address, queue, tmp_path):
-        sent = send(caller, queue, "fail", str(journal), 99)
-        eventually(lambda: waiting(conn, f"{queue}.XQ") == 1, "the dead letter is there", DONE_TIMEOUT_S)
+    sent = send(caller, served, "fail", str(journal), 99)
+    eventually(lambda: waiting(conn, f"{served}.XQ") == 1, "the dead letter is there", DONE_TIMEOUT_S)
     assert len(noted(journal, "tried")) == 4
-    assert (waiting(conn, queue), waiting(conn, f"{queue}.DQ")) == (0, 0)
-    dead = take(conn, f"{queue}.XQ")
+    assert (waiting(conn, served), waiting(conn, f"{served}.DQ")) == (0, 0)
+    dead = take(conn, f"{served}.XQ")
     assert dramatiq.Message.decode(dead.body).message_id == sent.message_id
     (death,) = dead.headers["x-death"]
     assert (death["queue"], death["reason"], death["exchange"], death["routing-keys"]) == (
-        queue,
+        served,
         "rejected",
         "",
-        [queue],
+        [served],
     )
 
 
-def test_a_message_for_nobody_is_dead_lettered(
-    address: Address, queue: str, caller: Any, conn: Any, tmp_path: Path
-) -> None:
-    with worker(address, queue, tmp_path):
-        send(caller, queue, "no-such-actor")
-        assert take(conn, f"{queue}.XQ").headers["x-first-death-reason"] == "rejected"
+def test_a_message_for_nobody_is_dead_lettered(served: str, caller: Any, conn: Any) -> None:
+    send(caller, served, "no-such-actor")
+    assert take(conn, f"{served}.XQ").headers["x-first-death-reason"] == "rejected"
 
 
 def test_the_dead_are_kept_for_a_week(queue: str, caller: Any, conn: Any) -> None:

@@ -44,6 +44,16 @@ def queue(fresh: Callable[..., str]) -> str:
     return fresh("taskiq", ".delay", ".dead", ".plugin_delay")
 
 
+@pytest.fixture(scope="module")
+def served(
+    address: Address, fresh: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """A queue with a worker."""
+    queue = fresh("taskiq", ".delay", ".dead")
+    with worker(address, queue, "quorum", tmp_path_factory.mktemp("taskiq")):
+        yield queue
+
+
 def call(address: Address, queue: str, kind: str, ask: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
     """Let `ask` send tasks, which it is given by their names."""
 
@@ -64,21 +74,20 @@ def wait_for(journal: Path, event: str, count: int) -> list[dict[str, Any]]:
     return noted(journal, event)
 
 
-def test_every_task_runs_once(address: Address, queue: str, tmp_path: Path) -> None:
+def test_every_task_runs_once(address: Address, served: str, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
 
     async def ask(tasks: dict[str, Any]) -> None:
         for number in range(100):
             await tasks["run"].kiq(str(journal), number)
 
-    with worker(address, queue, "quorum", tmp_path):
-        call(address, queue, "quorum", ask)
-        ran = wait_for(journal, "run", 100)
+    call(address, served, "quorum", ask)
+    ran = wait_for(journal, "run", 100)
     assert [line["number"] for line in ran] == list(range(100))
 
 
 def test_delayed_tasks_wait_in_a_queue_of_their_own(
-    address: Address, queue: str, conn: Any, tmp_path: Path
+    address: Address, served: str, conn: Any, tmp_path: Path
 ) -> None:
     """Each has an expiration, and the queue dead-letters what has expired to the exchange of tasks."""
     journal = tmp_path / "journal"
@@ -89,13 +98,12 @@ def test_delayed_tasks_wait_in_a_queue_of_their_own(
         for number, delay in enumerate(delays_s):
             await tasks["run"].kicker().with_labels(delay=delay).kiq(str(journal), number)
 
-    with worker(address, queue, "quorum", tmp_path):
-        call(address, queue, "quorum", ask)
-        assert waiting(conn, f"{queue}.delay") > 0
-        ran = wait_for(journal, "run", 3)
+    call(address, served, "quorum", ask)
+    assert waiting(conn, f"{served}.delay") > 0
+    ran = wait_for(journal, "run", 3)
     assert [line["number"] for line in ran] == [0, 1, 2]
     assert all(line["time"] - sent >= delay for line, delay in zip(ran, delays_s, strict=True))
-    assert (waiting(conn, queue), waiting(conn, f"{queue}.delay")) == (0, 0)
+    assert (waiting(conn, served), waiting(conn, f"{served}.delay")) == (0, 0)
 
 
 def test_delays_by_a_delaying_exchange(address: Address, queue: str, product: str, tmp_path: Path) -> None:
@@ -120,19 +128,18 @@ def test_delays_by_a_delaying_exchange(address: Address, queue: str, product: st
     assert all(line["time"] - sent >= delay for line, delay in zip(ran, sorted(delays_s), strict=True))
 
 
-def test_retries_with_a_delay(address: Address, queue: str, conn: Any, tmp_path: Path) -> None:
+def test_retries_with_a_delay(address: Address, served: str, conn: Any, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
 
     async def ask(tasks: dict[str, Any]) -> None:
         await tasks["fail"].kiq(str(journal), 3)
 
-    with worker(address, queue, "quorum", tmp_path):
-        call(address, queue, "quorum", ask)
-        wait_for(journal, "succeeded", 1)
+    call(address, served, "quorum", ask)
+    wait_for(journal, "succeeded", 1)
     times = [line["time"] for line in noted(journal, "tried")]
     assert len(times) == 4
     assert all(later - earlier >= 0.3 for earlier, later in itertools.pairwise(times))
-    assert (waiting(conn, queue), waiting(conn, f"{queue}.delay")) == (0, 0)
+    assert (waiting(conn, served), waiting(conn, f"{served}.delay")) == (0, 0)
 
 
 def test_the_highest_priority_runs_first(address: Address, queue: str, tmp_path: Path) -> None:
