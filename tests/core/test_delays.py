@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from leveret.core.delays import LANES, first_lane, lane_of
@@ -243,6 +243,10 @@ steps = st.lists(
 
 @settings(max_examples=80, deadline=None)
 @given(steps, st.sampled_from([2_000, 8_000, 1 << 20]))
+@example([("hold many", 29_809), ("hold", 29_809), ("tick", 0), ("crash", 0)], 2_000)
+@example(
+    [("hold many", 1), ("go", 148), ("crash", 0), *[("hold", 1)] * 5, ("hold many", 1), ("hold", 1)], 2_000
+)
 def test_each_comes_once_and_in_order_whatever_happens(
     played: list[tuple[str, int]], memory_bytes: int
 ) -> None:

@@ -138,9 +138,7 @@ class Delays:
 
     def restored(self, holder: Holder) -> None:
         """All of a holder's lanes are back."""
-        for lane in sorted(
-            holder.all_lanes(), key=number_of
-        ):  # a level's first lane before the others, as they came
+        for lane in sorted(holder.all_lanes(), key=number_of):
             pages = lane.pages
             if lane.lid >> LANE_INDEX_SHIFT < FIRST_DELAYED or pages is None:
                 continue
@@ -187,7 +185,7 @@ class Delays:
                 self.line = self.timetable.pop_due(now, MOVES)
                 self.at = 0
                 if self.mixed:
-                    self.line.sort()  # of one time and lane, those that came first
+                    self.line.sort(key=self._rank)
                 if not self.line:
                     return 0 <= self.timetable.next_ms() <= now
             if self.journal.backlog_bytes > LOG_BACKLOG_BYTES:
@@ -197,6 +195,11 @@ class Delays:
                 return False
             left -= 1
         return True
+
+    def _rank(self, item: tuple[int, int]) -> tuple[int, int, int]:
+        """Of one time, those that came first: a level's first lane was filled before the others."""
+        lane = self.timetable.peek(item[1]).lane
+        return item[0], int(lane.lid), int(seq_of(item[1], lane))
 
     def _serve(self, entry: i64) -> bool:
         """Do what is first in the line. False if it has to wait for a page."""
