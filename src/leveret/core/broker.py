@@ -70,6 +70,15 @@ class Broker:
         more = self.retries.run(self.turn.now_ms) or more
         return self.delays.run() or more
 
+    def next_ms(self) -> i64:
+        """When there is something to do by the wall clock, or sooner; -1: nothing is known of."""
+        soonest: i64 = -1
+        for timetable in (self.expiry.timetable, self.retries.timetable, self.delays.timetable):
+            at = timetable.next_ms()
+            if at >= 0 and (soonest < 0 or at < soonest):
+                soonest = at
+        return soonest
+
     def knows_page(self, lane: int, base: int) -> bool:
         """Whether a page file belongs to a page that lives."""
         known = self.lanes.get(lane)

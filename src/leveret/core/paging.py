@@ -13,7 +13,7 @@ from collections import deque
 from typing import Final
 
 from leveret.core.page import COLD, GONE, HOT, LEAVING, LOADING, OUT, STORING, Page
-from leveret.core.watching import Both, Visitor, Watcher
+from leveret.core.watching import Both, Visitor, Watcher, visit_messages
 from leveret.errors import Bug
 from leveret.journal import Journal, Pager, PageTask
 from leveret.limits import READ_AHEAD_PAGES
@@ -525,7 +525,6 @@ class PagedLane:
         self.cursor_page = None
         self.cursor = 0
 
-
     def seize_all(self) -> None:
         """Put all that is ready to sleep: what recovery brought back of messages that are not due."""
         for page in self.pages or []:
@@ -540,14 +539,3 @@ class PagedLane:
         self.out += self.ready
         self.asleep += self.ready
         self.ready = 0
-
-
-def visit_messages(page: Page, visitor: Visitor) -> None:
-    messages = page.messages
-    assert messages is not None
-    slot: i64 = 0
-    while slot < page.count:
-        m = messages[slot]
-        if m is not None:
-            visitor.visit(page.base + slot, m)
-        slot += 1

@@ -67,3 +67,14 @@ class Visitor:
 
     def visit(self, seq: i64, m: Message) -> None:
         raise NotImplementedError
+
+
+def visit_messages(page: Page, visitor: Visitor) -> None:
+    messages = page.messages
+    assert messages is not None
+    slot: i64 = 0
+    while slot < page.count:
+        m = messages[slot]
+        if m is not None:
+            visitor.visit(page.base + slot, m)
+        slot += 1

@@ -58,6 +58,7 @@ class Server:
         self.storage = Storage(config)
         self.now_ms = 0
         self.budget = limits.TURN_BUDGET_BYTES
+        self.wakes_ms = 0  # the turn that is asked for ahead of the next tick, wall clock
         self.scheduled = False
         self.links: dict[int, TcpLink] = {}
         self.paused: set[TcpLink] = set()
@@ -211,6 +212,16 @@ class Server:
             self.press()
         if turn.dirty or more:
             self.schedule()
+        else:
+            self._wake_in_time()
+
+    def _wake_in_time(self) -> None:
+        """What is due before the next tick gets a turn of its own then."""
+        at = self.broker.next_ms()
+        now = self.core_turn.now_ms
+        if now < at < now + int(TICK_S * 1000) and not now < self.wakes_ms <= at:
+            self.wakes_ms = at
+            self.loop.call_later((at - now) / 1000, self.schedule)
 
     def commit(self) -> None:
         """Hand the next block to the writer, if one is due and it is free."""
