@@ -3,6 +3,11 @@
 The model knows for each message: published, settled, and whether the log that says so was written. After a crash
 nothing that was confirmed and not settled may be missing, nothing whose settlement was written comes back, and the
 order is kept.
+
+A second kind of history has queues with every feature (tests/play): there the accounts of each message are kept, and
+its deliveries are held against the rules of its queue.
+
+LEVERET_MODEL_RUNS=N plays more of each, LEVERET_MODEL_SEED=S begins elsewhere.
 """
 
 from __future__ import annotations
@@ -13,7 +18,9 @@ import random
 import pytest
 
 from leveret.message import ACCEPTED, REJECTED, RELEASED
-from tests.rig import Hand, Rig
+from tests.play.messages import copies
+from tests.play.play import Play, World
+from tests.rig import Disk, Hand, Rig
 
 RUNS = int(os.environ.get("LEVERET_MODEL_RUNS", "60"))
 FIRST_SEED = int(os.environ.get("LEVERET_MODEL_SEED", "0"))
@@ -188,3 +195,83 @@ def test_random_history(seed: int) -> None:
     for _ in range(200):
         history.step()
     history.check()
+
+
+class PlayedRig(Rig):
+    """Pages are on their way until the next turn, as with the thread that the server has for them."""
+
+    def __init__(self, now_ms: int, disk: Disk | None = None) -> None:
+        self.born_ms = now_ms
+        super().__init__(disk)
+        self.pager.wake = self._nothing
+        self.at(now_ms)
+
+    def _nothing(self) -> None:
+        """The loop is not woken: it looks when the test says so."""
+
+    def move_pages(self) -> bool:
+        moved = False
+        while not self.pager.jobs.empty():
+            moved = True
+            self.pager.perform(self.pager.jobs.get_nowait())
+        if moved:
+            self.pager._names()
+            self.pager.finish()
+        return moved
+
+    def page_file(self, lane: int, base: int) -> bytes:
+        while self.move_pages():
+            pass
+        return self.disk.pages.files[(lane, base)]
+
+    def turn(self) -> None:
+        self.move_pages()
+        super().turn()
+
+    def settle_down(self) -> None:
+        for _ in range(10_000):
+            self.turn()
+            self.sync()
+            if not (self.move_pages() or self.broker.turn.dirty or self.more) and self.journal.empty():
+                return
+        raise AssertionError("it never comes to rest")
+
+
+def one_life(world: World, rig: PlayedRig, steps: int) -> Play:
+    rng = world.rng
+    play = Play(world, rig)
+    actions = (*play.actions, (lambda: rig.sync(rng.choice((1, 1, 2, 100))), 12))
+    doing = [action for action, _ in actions]
+    for action in rng.choices(doing, [weight for _, weight in actions], k=steps):
+        action()
+    return play
+
+
+@pytest.mark.parametrize("seed", range(FIRST_SEED, FIRST_SEED + RUNS))
+def test_random_history_with_features(seed: int) -> None:
+    world = World(seed)
+    rng = world.rng
+    rig = PlayedRig(world.now_ms)
+    world.declare(rig)
+    rig.sync()
+    for _ in range(3):
+        play = one_life(world, rig, 120)
+        if rng.random() < 0.3:
+            play.audit()
+        if rng.random() < 0.1:
+            play.run_out()
+        clean = rng.random() < 0.2
+        if clean:
+            play.everybody_leaves()
+            rig.settle_down()
+            rig.broker.stop_cleanly(rig.journal)
+            rig.sync()
+        durable = int(rig.journal.durable)
+        rig = PlayedRig(world.now_ms, rig.disk)
+        found = copies(rig)
+        wrong = world.book.wrong(found, durable, True)
+        assert not wrong, "\n".join(wrong)
+        world.restarted(found, durable, durable)
+    play = one_life(world, rig, 60)
+    play.audit()
+    play.run_out()

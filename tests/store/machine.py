@@ -95,7 +95,7 @@ class Hand:
 class Machine:
     """One life of the process. Opening recovers what the disk has; raises Damaged, StoreError, PowerLoss."""
 
-    def __init__(self, disk: Disk, sizes: Sizes | None = None) -> None:
+    def __init__(self, disk: Disk, sizes: Sizes | None = None, now_ms: int = 0) -> None:
         sizes = Sizes() if sizes is None else sizes
         self.disk = disk
         self.log = FileLog(disk, sizes.segment_bytes)
@@ -107,6 +107,7 @@ class Machine:
         found = read_log(self.log)
         self.journal = new_journal(found, source, sizes.segment_bytes, sizes.segments)
         self.broker = Broker(self.journal, self.pager)
+        self.broker.turn.now_ms = now_ms
         source.broker = self.broker
         try:
             self._recover(found)
@@ -118,6 +119,7 @@ class Machine:
         self.block: Block | None = None
         self.on_disk = False
         self.failure = ""
+        self.more = False  # to do at once
         self.pager.wake = self._nothing
 
     def _recover(self, found: Recovery) -> None:
@@ -132,6 +134,7 @@ class Machine:
     # ---- the loop
 
     def turn(self) -> None:
+        self.more = self.broker.work()
         self.broker.turn.pump()
         self.broker.turn.settle_waiters()
 
@@ -182,6 +185,13 @@ class Machine:
         self.pager.background = self.log.prepare
         self.pager._prepare()
 
+    def page_file(self, lane: int, base: int) -> bytes:
+        """A page's content, once all that is on its way to disk is there."""
+        while not self.pager.jobs.empty():
+            self.move_pages(100)
+            self.pages_landed()
+        return self.pages.get(lane, base)
+
     def ended(self) -> str:
         """Why the broker has to end, if it has to."""
         return self.failure or self.pager.failure
@@ -213,7 +223,7 @@ class Machine:
             if self.ended():
                 return
             idle = self.block is None and self.journal.empty() and self.pager.jobs.empty()
-            if idle and not self.broker.turn.dirty:
+            if idle and not self.broker.turn.dirty and not self.more:
                 return
         raise AssertionError("it never comes to rest")
 
