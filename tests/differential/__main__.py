@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--length", type=int, default=20, help="operations of a random walk")
     parser.add_argument("--only", choices=sorted(templates()), help="one kind of scenario")
-    parser.add_argument("--workers", type=int, default=4, help="scenarios at once")
+    parser.add_argument("--workers", type=int, default=6, help="scenarios at once")
     parser.add_argument("--no-shrink", action="store_true", help="report differences as they were found")
     parser.add_argument(
         "--unstable", action="store_true", help="show differences that are not there each time"

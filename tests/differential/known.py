@@ -7,6 +7,7 @@ the run counts how often, so that nothing hides behind it.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -118,7 +119,7 @@ def _without_later(event: dict[str, Any]) -> dict[str, Any]:
         return event
     kept = {key: each for key, each in headers.items() if key not in _LATER_HEADERS and key != "CC"}
     letter, deaths = kept["x-death"]
-    kept["x-death"] = [letter, sorted(deaths, key=str)]
+    kept["x-death"] = [letter, sorted(deaths, key=lambda death: json.dumps(death, sort_keys=True))]
     return event | {"properties": event["properties"] | {"headers": kept}}
 
 
@@ -180,11 +181,15 @@ def _only_at_the_head(difference: Difference) -> bool:
         op for op in difference.ops
         if "expiration" in op.args.get("properties", {}) or "x-message-ttl" in op.args.get("arguments", {})
     ]  # fmt: skip
-    if difference.stream != "queues" or not difference.left or not difference.right or len(times) == 0:
+    left, right = difference.left_streams.get("queues"), difference.right_streams.get("queues")
+    if not left or not right or not times:
         return False
-    ours, theirs = difference.left[0], difference.right[0]
-    differing = [name for name in theirs if ours.get(name) != theirs[name]]
-    return set(ours) == set(theirs) and all(ours[name][0] < theirs[name][0] > 1 for name in differing)
+    ours, theirs = left[0], right[0]
+    kept = [name for name in theirs if ours.get(name, [0])[0] < theirs[name][0] > 1]
+    if difference.stream == "queues":
+        differing = [name for name in theirs if ours.get(name) != theirs[name]]
+        return set(ours) == set(theirs) and differing == kept
+    return bool(kept) and difference.op.kind == "wait" and " deliveries to " in difference.stream
 
 
 def _order_of_quorum(difference: Difference) -> bool:

@@ -19,7 +19,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "x-max-priority": (0, 1, 10, 255, 256, -1, "5"),
     "x-single-active-consumer": (True, False, "true", 1),
     "x-delivery-limit": (0, 5, -1, "5"),
-    "x-queue-type": ("classic", "quorum", "nonsense", "", 1),
+    "x-queue-type": ("classic", "quorum", "nonsense", 1),
     "x-queue-mode": ("lazy", "default", "nonsense"),
     "x-queue-version": (1, 2, 3),
     "x-queue-leader-locator": ("client-local", "balanced", "nonsense"),
@@ -30,9 +30,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "unknown": (1, "a"),
 }
 # what RabbitMQ 3.10 checks as 4.3 does
-_OLD = [
-    name for name in ARGUMENTS if name not in ("x-consumer-timeout", "x-queue-mode", "x-queue-leader-locator")
-]
+_LATER = {"x-consumer-timeout", "x-queue-mode", "x-queue-version", "x-queue-leader-locator"}
+_OLD = [name for name in ARGUMENTS if name not in _LATER]
 
 
 def arguments(s: Script) -> None:
