@@ -57,7 +57,7 @@ class Window:
         self.size: i64 = size  # keys that are kept
         self.keys: dict[bytes, int] = {}  # when it came last
         self.order: deque[tuple[int, bytes]] = deque()
-        self.unsaid: dict[bytes, int] = {}  # keys that were not in the log yet when they came, and where they will be
+        self.unsaid: dict[bytes, int] = {}  # keys that are not in the log yet, and where they will be
         self.duplicates: i64 = 0
 
     def has(self, key: bytes, now_ms: i64) -> bool:

@@ -60,12 +60,12 @@ def offer(home: VHost, queues: list[Queue], m: Message, source: Lane | None, sou
     if one that refuses it lets it go on to where its own dead letters go: in one record, too.
     """
     if source is None or not bury_refused(queues):
-        return _offer(home, queues, m, source, source_seq)
+        return _offer(home, queues, m, source, source_seq, source is None)
     journal = home.journal
     in_tx = journal.all_said() < 0
     if not in_tx:
         journal.begin_tx()
-    position = _offer(home, queues, m, source, source_seq)
+    position = _offer(home, queues, m, source, source_seq, False)
     if position < 0:
         source.remove(source_seq, True)
         position = 0
@@ -81,7 +81,17 @@ def bury_refused(queues: list[Queue]) -> bool:
     return False
 
 
-def _offer(home: VHost, queues: list[Queue], m: Message, source: Lane | None, source_seq: i64) -> i64:
+def offer_dead(home: VHost, queues: list[Queue], m: Message, source: Lane | None, source_seq: i64) -> i64:
+    """As `offer`, for a dead letter, which is nobody's duplicate. source: None for one that was in no queue yet."""
+    if source is None:
+        return _offer(home, queues, m, None, 0, False)
+    return offer(home, queues, m, source, source_seq)
+
+
+def _offer(
+    home: VHost, queues: list[Queue], m: Message, source: Lane | None, source_seq: i64, fresh: bool
+) -> i64:
+    """fresh: it is published for the first time, and may be a duplicate."""
     now = home.turn.now_ms
     taken: list[Target] = []
     keyed = False
@@ -92,7 +102,7 @@ def _offer(home: VHost, queues: list[Queue], m: Message, source: Lane | None, so
             continue
         rules = queue.rules
         if rules is not None and rules.keyed:
-            key = queue.key_for_window(m) if source is None else b""
+            key = queue.key_for_window(m) if fresh else b""
             window = queue.window
             if key and window is not None and window.has(key, now):
                 duplicate = True

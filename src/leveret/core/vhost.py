@@ -14,7 +14,7 @@ from leveret.core.consumer import Consumer
 from leveret.core.destination import NO_ARGUMENTS, Destination, QueueBase, QueueFactory, Routed
 from leveret.core.exchange import Exchange
 from leveret.core.exchange_store import ExchangeStore
-from leveret.core.intake import ASKS_BY_HEADERS, due_copy, hold_at, offer, set_terms
+from leveret.core.intake import ASKS_BY_HEADERS, due_copy, hold_at, offer, offer_dead, set_terms
 from leveret.core.queue import Getter, Queue
 from leveret.core.replies import PREFIX, Replies
 from leveret.core.rules import rules_of
@@ -255,7 +255,8 @@ class VHost:
             lane.remove(seq, True)
 
     def offer(self, queues: list[Queue], m: Message, source: Lane | None, source_seq: i64) -> i64:
-        return offer(self, queues, m, source, source_seq)
+        """Give a dead letter to these queues."""
+        return offer_dead(self, queues, m, source, source_seq)
 
     def offer_due(self, queues: list[Queue], m: Message, lane: Lane, seq: i64) -> None:
         """A message that was delayed, and sleeps, goes to its queues."""
