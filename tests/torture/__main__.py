@@ -27,7 +27,7 @@ def main() -> int:
     torture = Torture(arguments.cycles, seed, backlog=arguments.backlog, say=say)
     say(f"seed {seed}, {arguments.cycles} cycles in {torture.folder}")
     broken = torture.run()
-    counts = ", ".join(f"{value} {name}" for name, value in torture.ledger.counts.items())
+    counts = ", ".join(f"{value} {name}" for name, value in torture.counts().items())
     say(f"{torture.kills} kills; {counts}")
     if not broken:
         say("lost: 0")

@@ -24,11 +24,18 @@ class BrokerFailed(Exception):
 
 
 class Broker:
-    def __init__(self, folder: Path, *options: str, preexec: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        preexec: Callable[[], None] | None = None,
+        module: str = "leveret",
+    ) -> None:
         self.directory = folder / "store"
         self.log_file = folder / "broker.log"
         self.options = options
         self.preexec = preexec
+        self.module = module  # that has the command line
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
         self._log_from = 0
@@ -40,7 +47,7 @@ class Broker:
 
     def launch(self) -> None:
         """Start it without waiting for anything."""
-        command = [sys.executable, "-m", "leveret", "serve", "--data", str(self.directory)]
+        command = [sys.executable, "-m", *self.module.split(), "serve", "--data", str(self.directory)]
         command += ["--amqp-port", "0", "--log-format", "json", *self.options]
         self._log_from = self.log_file.stat().st_size if self.log_file.exists() else 0
         with self.log_file.open("ab") as log:

@@ -67,6 +67,35 @@ def long(data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + data
 
 
+def table(fields: dict[str, object]) -> bytes:
+    """A field table of texts, whole numbers, truths and tables, without its length."""
+    out = b""
+    for name, value in fields.items():
+        out += short(name)
+        if isinstance(value, bool):
+            out += b"t" + bytes((value,))
+        elif isinstance(value, int):
+            out += b"l" + struct.pack(">q", value)
+        elif isinstance(value, dict):
+            out += b"F" + long(table(value))
+        else:
+            out += b"S" + long(str(value).encode())
+    return out
+
+
+def properties(headers: dict[str, object], priority: int = -1, expiration: str = "") -> bytes:
+    """Of a persistent message."""
+    flags = 0x3000
+    out = long(table(headers)) + b"\2"
+    if priority >= 0:
+        flags |= 0x0800
+        out += bytes((priority,))
+    if expiration:
+        flags |= 0x0100
+        out += short(expiration)
+    return struct.pack(">H", flags) + out
+
+
 def login_frames(frame_max: int = 131_072) -> list[bytes]:
     """What a client says until it is in, a step each: torture stops at any of them."""
     start_ok = long(b"") + short("PLAIN") + long(b"\0guest\0guest") + short("en_US")
@@ -143,13 +172,15 @@ class Client:
         parts += [frame(BODY, 1, body[at : at + step]) for at in range(0, len(body), step)]
         return b"".join(parts)
 
-    def declare_exchange(self, name: str, kind: str) -> None:
-        self.call((40, 10), b"\0\0" + short(name) + short(kind) + b"\x02" + long(b""), EXCHANGE_DECLARE_OK)
+    def declare_exchange(self, name: str, kind: str, arguments: bytes = b"") -> None:
+        more = short(name) + short(kind) + b"\x02" + long(arguments)
+        self.call((40, 10), b"\0\0" + more, EXCHANGE_DECLARE_OK)
 
-    def declare(self, queue: str, passive: bool = False, durable: bool = True) -> int:
-        """How many messages wait in it."""
+    def declare(self, queue: str, passive: bool = False, durable: bool = True, arguments: bytes = b"") -> int:
+        """How many messages wait in it. arguments: an encoded table."""
         flags = (1 if passive else 0) | (2 if durable else 0)
-        answer = self.call((50, 10), b"\0\0" + short(queue) + bytes((flags,)) + long(b""), QUEUE_DECLARE_OK)
+        more = short(queue) + bytes((flags,)) + long(arguments)
+        answer = self.call((50, 10), b"\0\0" + more, QUEUE_DECLARE_OK)
         return int(struct.unpack_from(">I", answer, 1 + answer[0])[0])
 
     def bind(self, queue: str, exchange: str, key: str = "") -> None:
@@ -172,6 +203,10 @@ class Client:
     def nack(self, tag: int, multiple: bool = False) -> None:
         """With requeue."""
         self.send(method(1, NACK, struct.pack(">QB", tag, 2 | multiple)))
+
+    def reject(self, tag: int) -> None:
+        """Without requeue."""
+        self.send(method(1, NACK, struct.pack(">QB", tag, 0)))
 
     def confirm(self) -> None:
         self.call((85, 10), b"\0", CONFIRM_OK)

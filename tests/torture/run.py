@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import actors
+from . import actors, featured
 from .actors import BACKLOG, COPY, FANOUT, QUEUES, WORK, Stage
 from .broker import Broker, BrokerFailed
 from .client import Client, Closed, Delivery, Window
+from .fates import Fates
 from .ledger import Key, Ledger, Violation, make_body
 
 # Small segments, and little memory for what waits: a cycle fills segments, and the backlog is in pages.
@@ -33,6 +34,7 @@ class Torture:
         folder: Path | None = None,
         backlog: int = BACKLOG_MESSAGES,
         say: Callable[[str], None] = print,
+        module: str = "leveret",
     ) -> None:
         self.cycles = cycles
         self.seed = seed
@@ -41,7 +43,8 @@ class Torture:
         self.backlog = backlog
         self.say = say
         self.ledger = Ledger()
-        self.broker = Broker(self.folder, *OPTIONS)
+        self.fates = Fates(featured.DEAD)
+        self.broker = Broker(self.folder, *OPTIONS, module=module)
         self.kills = 0
 
     def run(self) -> list[str]:
@@ -52,7 +55,7 @@ class Torture:
             self.declare()
             self.fill()
             for cycle in range(1, self.cycles + 1):
-                self.ledger.cycle = cycle
+                self.ledger.cycle = self.fates.cycle = cycle
                 self.one_cycle(cycle)
                 if cycle % AUDIT_EVERY == 0 and cycle < self.cycles:
                     self.audit()
@@ -60,20 +63,26 @@ class Torture:
             self.audit()
             self.end()
         except (Violation, BrokerFailed, Closed, AssertionError) as error:
-            broken = self.ledger.violations or [f"cycle {self.ledger.cycle}: {type(error).__name__}: {error}"]
+            broken = self.violations() or [f"cycle {self.ledger.cycle}: {type(error).__name__}: {error}"]
         finally:
             self.broker.kill()
         if not broken:
             shutil.rmtree(self.folder)
         return broken
 
+    def violations(self) -> list[str]:
+        return self.ledger.violations + self.fates.violations
+
+    def counts(self) -> dict[str, int]:
+        return self.ledger.counts | self.fates.counts
+
     # ---- parts of a cycle
 
     def one_cycle(self, cycle: int) -> None:
         started = time.monotonic()
-        before = dict(self.ledger.counts)
+        before = self.counts()
         stage = Stage(self.ledger, self.broker.port, PUBLISHES, BACKLOG_TURNOVER)
-        cast = actors.cast(stage, self.seed)
+        cast = actors.cast(stage, self.seed) + featured.cast(stage, self.fates, self.seed)
         for actor in cast:
             actor.start()
         stage.over.wait(self.dice.uniform(0.3, 2.5))  # nobody sets it yet: a pause
@@ -87,14 +96,15 @@ class Torture:
             actor.join(JOIN_S)
             if actor.is_alive():
                 raise BrokerFailed(f"{actor.name} hangs although the broker is gone")
-        if self.ledger.violations or stage.unforeseen:
+        if self.violations() or stage.unforeseen:
             self.ledger.violations.extend(f"cycle {cycle}: {text}" for text in stage.unforeseen)
             raise Violation
         self.ledger.next_life()
+        self.fates.next_life()
         kills = self.restart()
         self.count()
         spent = time.monotonic() - started
-        done = {name: value - before[name] for name, value in self.ledger.counts.items()}
+        done = {name: value - before[name] for name, value in self.counts().items()}
         how = "stopped" if gently else "killed" + (f", and {kills} times while starting" if kills else "")
         self.say(f"cycle {cycle}: {how}; {', '.join(f'{v} {k}' for k, v in done.items())}; {spent:.1f} s")
 
@@ -142,6 +152,7 @@ class Torture:
                 client.declare(queue)
             for queue in (WORK, COPY):
                 client.bind(queue, FANOUT)
+            featured.declare(client)
 
     def fill(self) -> None:
         """The standing backlog, with a large message here and there."""
@@ -185,6 +196,7 @@ class Torture:
                     client.ack(event.tag)
                 if waiting:
                     client.cancel(queue)
+            featured.drain(client, self.fates)
             client.close()
         self.ledger.audit()
         self.say(f"audit after cycle {self.ledger.cycle}: nothing is missing")
@@ -197,7 +209,7 @@ class Torture:
             self.ledger.violated(f"store check finds damage: {damage}")
         self.broker.start()
         with Client(self.broker.port) as client:
-            for queue in QUEUES:
+            for queue in (*QUEUES, *featured.FEATURED):
                 waiting = client.declare(queue, passive=True)
                 if waiting:
                     self.ledger.violated(

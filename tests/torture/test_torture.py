@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from pathlib import Path
 
 import pytest
 
+import leveret.core.queue
+
+from .fates import Fates
 from .ledger import Key, Ledger, Violation, make_body
 from .run import Torture
 
@@ -142,3 +146,87 @@ def test_a_torn_transaction(crash: bool) -> None:
     else:
         ledger.next_life()
         ledger.audit()
+
+
+# Brokers that are broken on purpose (tests/torture/broken.py)
+
+
+@pytest.mark.skipif(
+    not str(leveret.core.queue.__file__).endswith(".py"), reason="compiled methods cannot be replaced"
+)
+@pytest.mark.parametrize(
+    ("how", "found"),
+    [
+        ("loses", "in no queue, nor among the dead"),
+        ("doubles", "it is there twice"),
+        ("early", "too early"),
+        ("forgets", "in no queue, nor among the dead"),
+    ],
+)
+def test_a_broken_broker_is_found_out(how: str, found: str, tmp_path: Path) -> None:
+    folder = tmp_path / "torture"
+    folder.mkdir()
+    module = f"tests.torture.broken {how}"
+    broken = Torture(2, 5, folder, backlog=500, say=lambda text: None, module=module).run()
+    assert broken
+    assert found in broken[0]
+
+
+D = "dead"
+
+
+class Letter:
+    """A message that was published to a queue, confirmed."""
+
+    def __init__(self, due_s: float = 0.0) -> None:
+        self.fates = Fates(D)
+        self.fates.sending((1, 1), Q, due_s, 0)
+        self.fates.confirmed((1, 1))
+
+    def comes(self, queue: str = Q) -> None:
+        self.fates.delivered(queue, make_body(1, 1, 100), False, "somebody")
+
+
+def test_a_dead_letter_that_is_lost() -> None:
+    story = Letter()
+    story.comes()
+    story.fates.giving_back([(1, 1)], [], rejected=True)
+    with pytest.raises(Violation, match=r"1 confirmed messages .* nor among the dead: 1/1 of q"):
+        story.fates.audit()
+
+
+def test_a_dead_letter_that_is_still_where_it_was() -> None:
+    story = Letter()
+    story.comes(D)
+    story.fates.next_life()
+    with pytest.raises(Violation, match="after it was a dead letter: it is there twice"):
+        story.comes()
+
+
+def test_a_dead_letter_while_somebody_has_the_message() -> None:
+    story = Letter()
+    story.comes()
+    with pytest.raises(Violation, match="while somebody has it"):
+        story.comes(D)
+
+
+def test_a_dead_letter_of_what_was_acked() -> None:
+    story = Letter()
+    story.comes()
+    story.fates.acking((1, 1))
+    with pytest.raises(Violation, match="after its ack"):
+        story.comes(D)
+
+
+def test_an_ack_that_a_crash_took_along() -> None:
+    story = Letter()
+    story.comes()
+    story.fates.acking((1, 1))
+    story.fates.next_life()
+    story.comes(D)
+
+
+def test_what_comes_before_its_time() -> None:
+    story = Letter(time.time() + 100)
+    with pytest.raises(Violation, match="too early"):
+        story.comes()
