@@ -176,7 +176,7 @@ ARGUMENTS: Final = [
         milliseconds,
         "classic quorum",
         HONOURED,
-        "how long a message may wait, ms; counted anew after a restart of the broker",
+        "how long a message may wait, ms, from when it was published, over restarts too",
     ),
     Argument("x-dead-letter-exchange", string, "classic quorum", HONOURED, "where dead messages go"),
     Argument("x-dead-letter-routing-key", routing_key, "classic quorum", HONOURED, "and with which key"),
