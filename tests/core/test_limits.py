@@ -114,6 +114,32 @@ def test_a_full_queue_does_not_refuse_what_a_consumer_waits_for() -> None:
     assert [body_of(data) for _, data, _ in hand.got] in ([b"0"], [])
 
 
+def test_what_consumers_have_credit_for_is_not_in_the_way_of_a_burst() -> None:
+    rig = Rig()
+    queue = rig.queue("q", arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
+    hand = Hand(rig, queue, prefetch=2)
+    refused = []
+    for n in range(4):  # all in one turn: nothing has been handed out yet
+        rig.send("q", b"%d" % n)
+        refused.append(rig.vhost.refused)
+        rig.vhost.refused = False
+    assert refused == [False, False, False, True]
+    rig.settle_down()
+    assert [body_of(data) for _, data, _ in hand.got] == [b"0", b"1"]
+    assert waiting(rig, "q") == [b"2"]
+
+
+def test_a_publish_is_weighed_before_it_is_refused() -> None:
+    rig = Rig()
+    rig.queue("q", arguments={"x-max-length-bytes": 4, "x-overflow": "reject-publish"})
+    refused = []
+    for body in (b"12345", b"123", b"12", b"4", b"5"):
+        rig.send("q", body)
+        refused.append(rig.vhost.refused)
+        rig.vhost.refused = False
+    assert refused == [True, False, True, False, True]
+
+
 def test_priorities() -> None:
     rig = Rig()
     rig.queue("q", arguments={"x-max-priority": 5})

@@ -19,7 +19,7 @@ from leveret.core.holder import FIRST_DELAYED, ORDINARY, Holder
 from leveret.core.lane import Lane
 from leveret.core.owner import QueueOwner
 from leveret.core.rules import DROP_HEAD, REJECT_DLX, Rules
-from leveret.core.serving import SingleActive, Tier, enter, leave
+from leveret.core.serving import SingleActive, Tier, enter, is_active, leave
 from leveret.journal import StateSink, lane_id
 from leveret.message import Message
 from leveret.native import i64
@@ -444,13 +444,24 @@ class Queue(QueueBase, Holder):
             graves.add(lane, seq, reason, head)
 
     def is_full(self, m: Message) -> bool:
-        """Whether this message would be one too many (rabbit_amqqueue_process: will_overflow)."""
+        """Whether this message would be one too many (rabbit_amqqueue_process: will_overflow). What consumers have
+        credit for does not wait, also if it has to wait for the disk or for the end of a transaction.
+        """
         rules = self.rules
         if rules is None or not rules.limits:
             return False
-        if rules.max_length >= 0 and i64(self.ready_count()) >= rules.max_length:
+        ready: i64 = self.ready_count()
+        n_bytes = self.ready_bytes()
+        if self.groups is None and ready > 0:
+            for c in self.consumers or []:
+                if is_active(c):
+                    ready -= c.credit()
+            if ready <= 0:
+                ready = 0
+                n_bytes = 0
+        if rules.max_length >= 0 and ready >= rules.max_length:
             return True
-        return rules.max_bytes >= 0 and self.ready_bytes() + m.size_bytes > rules.max_bytes
+        return rules.max_bytes >= 0 and n_bytes + m.size_bytes > rules.max_bytes
 
     def key_for_window(self, m: Message) -> bytes:
         return b"" if self.window is None else key_of(m, self.window.header)
@@ -463,8 +474,7 @@ class Queue(QueueBase, Holder):
         rules = self.rules
         if rules is None or rules.overflow == DROP_HEAD or not self.is_full(m):
             return False
-        # What consumers have credit for does not wait. Not in a transaction: that deliveries were made must not wait
-        # for its end, as far as the journal is concerned.
+        # Not in a transaction: that deliveries were made must not wait for its end, as far as the journal is concerned.
         if self.dirty and self.home.journal.all_said() >= 0:
             self.pump()
             if not self.is_full(m):
