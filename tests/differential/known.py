@@ -133,6 +133,19 @@ def _exclusive_of_quorum(difference: Difference) -> bool:
     )
 
 
+def _requeued_to_a_full_queue(difference: Difference) -> bool:
+    """What comes back to a queue that drops its head is dropped first, or handed out first."""
+    limits = {"x-max-length", "x-max-length-bytes"}
+    full = any(
+        limits & set(op.args.get("arguments", {}))
+        and "reject" not in str(op.args["arguments"].get("x-overflow"))
+        for op in difference.ops
+    )
+    back = difference.op.kind in ("basic.nack", "basic.reject") and difference.op.args.get("requeue")
+    bodies = [[event.get("body") for event in side or []] for side in (difference.left, difference.right)]
+    return bool(full and back and " deliveries to " in difference.stream and bodies[0] != bodies[1])
+
+
 def _within_a_transaction(difference: Difference) -> bool:
     """The same deliveries, in another order."""
     bodies = [
@@ -243,8 +256,15 @@ def _soft_limit(difference: Difference) -> bool:
         ours, theirs = difference.left[0], difference.right[0]
         names = {str(op.args["queue"]) for op in refusing}
         return all(ours[name] == theirs[name] or name in names for name in ours) and set(ours) == set(theirs)
-    methods = [[event.get("method") for event in side or []] for side in (difference.left, difference.right)]
-    return methods == [["refused"], ["confirmed"]]
+    if not difference.stream.endswith(" publisher") or not difference.left or not difference.right:
+        return False
+    ours, theirs = difference.left[-1], difference.right[-1]
+    return (
+        difference.left[:-1] == difference.right[:-1]
+        and ours.get("method") == theirs.get("method") == "outcomes"
+        and set(theirs["refused"]) < set(ours["refused"])
+        and sorted(ours["confirmed"] + ours["refused"]) == sorted(theirs["confirmed"] + theirs["refused"])
+    )
 
 
 KNOWN: list[Known] = [
@@ -272,6 +292,12 @@ KNOWN: list[Known] = [
         "basic.consume with exclusive means the same for both types; RabbitMQ's quorum queues ignore it",
         _exclusive_of_quorum,
         versions=("4.3",),
+    ),
+    Known(
+        "requeued to a full queue",
+        "what comes back to a full queue that drops its head is given to a consumer with credit first; RabbitMQ "
+        "drops it",
+        _requeued_to_a_full_queue,
     ),
     Known(
         "order within a transaction",

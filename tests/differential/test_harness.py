@@ -165,7 +165,7 @@ def test_what_has_to_differ_is_taken_out() -> None:
     assert "some time" in str(one.steps[0].streams)
 
 
-def test_confirms_are_one_whatever_their_frames_but_not_across_a_refusal() -> None:
+def test_confirms_are_one_whatever_their_frames_and_refusals_are_others() -> None:
     def trace(*events: tuple[str, list[int]]) -> Trace:
         step = Step(Op("basic.publish"))
         for name, tags in events:

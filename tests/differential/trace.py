@@ -126,11 +126,15 @@ def streams(seen: list[Seen]) -> dict[str, list[Any]]:
 
 
 def _publisher(events: list[Any], event: dict[str, Any]) -> None:
-    """Confirms that follow each other are one event, whatever the frames they came in."""
-    if events and event["method"] == events[-1]["method"] != "basic.return":
-        events[-1]["tags"] = sorted(events[-1]["tags"] + event["tags"])
-    else:
-        events.append(event)
+    """Returns in their order, and what became of each publish: in which order and frames it is told is no promise."""
+    if event["method"] == "basic.return":
+        events.insert(len(events) - (events[-1:] != [] and events[-1]["method"] == "outcomes"), event)
+        return
+    if not events or events[-1]["method"] != "outcomes":
+        events.append({"method": "outcomes", "confirmed": [], "refused": []})
+    outcome = events[-1][event["method"]]
+    outcome.extend(event["tags"])
+    outcome.sort()
 
 
 def with_prefix(op: Op, prefix: str, known_as: dict[str, str], reply_to: str) -> dict[str, Any]:
