@@ -3,10 +3,12 @@
     python tests/suites/run.py                   the suites of CI, each against a Leveret of its own
     python tests/suites/run.py celery            the named ones
     COMPAT_URL=amqp://guest:guest@127.0.0.1:5672/%2F python tests/suites/run.py kombu
+    python tests/suites/run.py --checkout DIR faststream
 
 Each suite's source distribution comes from the package index into a temporary folder, and runs in a virtual
-environment there. Nothing fetched is kept (`--folder` keeps it for the next run) or committed. What RabbitMQ
-passes, Leveret passes: a test left out until its feature is built stands in the table with its reason.
+environment there. Of packages that publish no tests, the tests are those of a checkout of their repository, which
+has to be at hand; they run on the package as published. Nothing fetched is kept (`--folder` keeps it for the next
+run) or committed. What RabbitMQ passes, Leveret passes: a test left out stands in the table with its reason.
 The last line says `N passed, N failed, N skipped`; the exit code is 1 when a test failed or too few ran.
 """
 
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -52,9 +55,8 @@ class Suite:
     left_out: dict[str, str] = field(default_factory=dict)  # test id: why Leveret cannot pass it yet
     fails_anywhere: dict[str, str] = field(default_factory=dict)  # test id: why no broker passes it here
     always: bool = True  # False: only when asked for by name
-    old_habits: bool = (
-        False  # its tests connect to port 5672 and clean up through RabbitMQ's HTTP API (standins.py)
-    )
+    usual_port: bool = False  # its tests connect to port 5672, and may clean up by HTTP (standins.py)
+    checkout: tuple[str, ...] = ()  # what is needed of a checkout: its source distribution has no tests
 
 
 SUITES = {
@@ -121,7 +123,46 @@ SUITES = {
                 for part in ("ssl", "management", "test_web_based.py")
             ),
             passes=95,
-            old_habits=True,
+            usual_port=True,
+        ),
+        Suite(
+            "faststream",
+            "0.7.8",
+            checkout=("tests", "pyproject.toml"),
+            tests=("tests/brokers/rabbit",),
+            environment={},
+            needs=(
+                "faststream[rabbit,cli]==0.7.8",
+                "pytest-asyncio",
+                *("dirty-equals", "fastapi", "freezegun", "httpx", "msgspec", "opentelemetry-sdk"),
+                *("prometheus-client", "pydantic-settings"),
+            ),
+            # one file imports all the brokers that FastStream has
+            options=("-m", "connected", "--ignore", "tests/brokers/rabbit/test_misconfigure.py"),
+            passes=186,
+            usual_port=True,
+            always=False,
+        ),
+        Suite(
+            "dramatiq",
+            "2.2.1",
+            checkout=("tests",),
+            tests=("tests/test_rabbitmq.py",),
+            environment={"RABBITMQ_USERNAME": "{user}", "RABBITMQ_PASSWORD": "{password}"},
+            needs=("dramatiq[rabbitmq]==2.2.1", "pylibmc", "redis"),
+            passes=28,
+            usual_port=True,
+            always=False,
+        ),
+        Suite(
+            "taskiq-aio-pika",
+            "0.6.1",
+            checkout=("tests", "pyproject.toml"),
+            tests=("tests",),
+            environment={"TEST_AMQP_URL": "{url}"},
+            needs=("taskiq==0.13.0", "anyio"),
+            passes=13,  # and two more with x-delayed-message, which is a plugin there
+            always=False,
         ),
     )
 }
@@ -138,21 +179,41 @@ def python_of(folder: Path) -> str:
     return str(folder / "venv" / "bin" / "python")
 
 
-def prepare(suite: Suite, folder: Path) -> Path:
+def prepare(suite: Suite, folder: Path, checkout: Path | None) -> Path:
     """The unpacked source of `suite`, with an environment beside it that has what its tests need."""
     if not (folder / "venv").exists():
         venv.create(folder / "venv", with_pip=True)
     pip = [python_of(folder), "-m", "pip", "--quiet", "--disable-pip-version-check"]
     requirement = f"{suite.package}=={suite.version}"
+    install = [*pip, "install", *TESTED_BY_ALL, *suite.needs, requirement]
+    subprocess.run(install, check=True, timeout=INSTALL_TIMEOUT_S)
+    source = folder / f"{suite.package}-{suite.version}"
+    if suite.checkout:
+        if checkout is None:
+            raise SystemExit(
+                f"{suite.package} publishes no tests: name a checkout of its repository by --checkout"
+            )
+        copy(suite, checkout, source)
+        return source
     archives = folder / "archives"
     download = [*pip, "download", "--no-deps", "--no-binary", ":all:", "--dest", str(archives), requirement]
     subprocess.run(download, check=True, timeout=INSTALL_TIMEOUT_S)
-    install = [*pip, "install", *TESTED_BY_ALL, *suite.needs, requirement]
-    subprocess.run(install, check=True, timeout=INSTALL_TIMEOUT_S)
     (archive,) = archives.glob(f"{suite.package}-{suite.version}.tar.gz")
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")
-    return folder / f"{suite.package}-{suite.version}"
+    return source
+
+
+def copy(suite: Suite, checkout: Path, to: Path) -> None:
+    """Copy the tests out of a checkout, without the package: the published one is tested."""
+    shutil.rmtree(to, ignore_errors=True)
+    to.mkdir()
+    for name in suite.checkout:
+        source = checkout / name
+        if source.is_dir():
+            shutil.copytree(source, to / name)
+        else:
+            shutil.copy(source, to / name)
 
 
 def run(suite: Suite, source: Path, address: Address, left_out: Iterable[str], http: str = "") -> Outcome:
@@ -226,14 +287,17 @@ def product(address: Address) -> str:
         return str(raw.handshake().server_properties["product"])
 
 
-def run_suite(name: str, folder: Path) -> Outcome:
+def run_suite(name: str, folder: Path, checkout: Path | None = None) -> Outcome:
     """Fetch and run one suite against COMPAT_URL's broker or a Leveret of its own."""
     suite = SUITES[name]
-    source = prepare(suite, folder)
+    source = prepare(suite, folder, checkout)
     with running_broker() as address:
         left_out = suite.left_out if product(address) == "Leveret" else {}
-        if suite.old_habits:
-            with on_the_usual_port(address) as usual, cleaning_api(address) as http:
+        if suite.usual_port:
+            with (
+                on_the_usual_port(address, anywhere="{host}" in str(suite.environment)) as usual,
+                cleaning_api(address) as http,
+            ):
                 outcome = run(suite, source, usual, left_out, http)
         else:
             outcome = run(suite, source, address, left_out)
@@ -263,6 +327,9 @@ def main() -> int:
         "suites", nargs="*", metavar="SUITE", help=f"of {', '.join(SUITES)} (default: those of CI)"
     )
     parser.add_argument("--folder", type=Path, help="where to fetch and run, kept for the next run")
+    parser.add_argument(
+        "--checkout", type=Path, help="a checkout of the suite's repository, if that has its tests"
+    )
     options = parser.parse_args()
     names: list[str] = options.suites or [name for name, suite in SUITES.items() if suite.always]
     unknown = set(names) - set(SUITES)
@@ -274,7 +341,7 @@ def main() -> int:
         folder.mkdir(parents=True, exist_ok=True)
         for name in names:
             print(f"{name} {SUITES[name].version} ...", flush=True)
-            outcomes[name] = run_suite(name, folder)
+            outcomes[name] = run_suite(name, folder, options.checkout)
     print_table(outcomes)
     passed, failed, skipped = (sum(counts) for counts in list(zip(*outcomes.values(), strict=True))[:3])
     print(f"\n{passed} passed, {failed} failed, {skipped} skipped")

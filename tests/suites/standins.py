@@ -1,6 +1,6 @@
-"""What amqpstorm's functional tests take for granted: a broker on port 5672, and RabbitMQ's HTTP API to clean up with.
+"""What some suites take for granted: a broker on port 5672, and RabbitMQ's HTTP API to clean up with.
 
-The port is that of a proxy on a loopback address which nobody else has it on. The API knows how to delete a queue
+The port is that of a proxy, on another loopback address if somebody has it on 127.0.0.1. The API knows how to delete a queue
 and an exchange, by AMQP, and refuses all else: tests that are about it are not run.
 """
 
@@ -24,12 +24,11 @@ _TRIES = 20
 
 
 @contextlib.contextmanager
-def on_the_usual_port(address: Address) -> Iterator[Address]:
-    """The broker, on port 5672 of some address of this machine."""
-    hosts = [
-        "127.0.0.1",
-        *(f"127.{random.randint(1, 254)}.{random.randint(1, 254)}.1" for _ in range(_TRIES)),
-    ]
+def on_the_usual_port(address: Address, anywhere: bool) -> Iterator[Address]:
+    """The broker, on port 5672 of 127.0.0.1; of some address of this machine if it may be `anywhere`."""
+    hosts = ["127.0.0.1"]
+    if anywhere:
+        hosts += [f"127.{random.randint(1, 254)}.{random.randint(1, 254)}.1" for _ in range(_TRIES)]
     for host in hosts:
         try:
             proxy = Proxy(address, (host, AMQP_PORT))
