@@ -6,6 +6,7 @@ Workers run in processes of their own. The caller's side is an application with 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import time
 import uuid
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.compat import clients
-from tests.compat.broker import Address
+from tests.compat.broker import Address, Leveret
 from tests.compat.waiting import eventually
 
 from .looking import take, waiting
@@ -323,3 +324,31 @@ def test_a_task_comes_back_to_a_quorum_queue_when_its_process_is_killed(
     quorum_app: Any, tmp_path: Path
 ) -> None:
     assert quorum_app.send_task("apps.die_once", (str(tmp_path),)).get(timeout=RESULT_TIMEOUT_S) is True
+
+
+@pytest.mark.skipif("COMPAT_URL" in os.environ, reason="kills the broker")
+def test_delayed_tasks_outlive_a_crash_of_the_broker(tmp_path: Path) -> None:
+    """The tasks wait in queues of the broker; the worker connects again and runs each once."""
+    broker = Leveret(tmp_path / "broker")
+    address = broker.start()
+    folders = [tmp_path / str(number) for number in range(10)]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "finish").touch()
+    try:
+        with worker(address, "jobs", "quorum", tmp_path, "--concurrency", "2"):
+            with calling(address, "jobs", "quorum") as app:
+                for number, folder in enumerate(folders):
+                    app.send_task("apps.long_job", (str(folder),), countdown=3 + number % 3)
+            broker.kill()
+            assert broker.start() == address
+            eventually(
+                lambda: all(list(folder.glob("started-*")) for folder in folders),
+                "every task has run",
+                RESULT_TIMEOUT_S,
+            )
+        with clients.connection(address) as conn:
+            assert waiting(conn, "jobs") == 0
+    finally:
+        broker.stop()
+    assert [len(list(folder.glob("started-*"))) for folder in folders] == [1] * len(folders)
