@@ -118,7 +118,7 @@ def test_what_consumers_have_credit_for_is_not_in_the_way_of_a_burst() -> None:
     rig = Rig()
     queue = rig.queue("q", arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
     hand = Hand(rig, queue, prefetch=2)
-    refused = []
+    refused: list[bool] = []
     for n in range(4):  # all in one turn: nothing has been handed out yet
         rig.send("q", b"%d" % n)
         refused.append(rig.vhost.refused)
@@ -229,7 +229,7 @@ def test_a_dead_letter_says_why() -> None:
 
 def test_at_least_once_keeps_what_no_queue_takes() -> None:
     rig = Rig()
-    arguments = {
+    arguments: dict[str, object] = {
         "x-queue-type": "quorum",
         "x-overflow": "reject-publish",
         "x-dead-letter-exchange": "amq.direct",

@@ -141,7 +141,8 @@ def overflow(s: Script) -> None:
         arguments["x-max-length-bytes"] = rng.choice((0, 3, 6, 9))
     if s.maybe(0.5):
         arguments |= _dead_letters(s, "", "~dead")
-    if s.new and s.maybe(0.2) and how != "reject-publish-dlx":
+    # quorum queues weigh properties, too
+    if s.new and s.maybe(0.2) and how != "reject-publish-dlx" and "x-max-length" in arguments:
         arguments["x-queue-type"] = "quorum"
     elif s.maybe(0.2):
         arguments["x-max-priority"] = 3

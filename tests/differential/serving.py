@@ -101,10 +101,11 @@ def windows(s: Script) -> None:
     s.queue("~r", {"x-max-priority": 2} if s.maybe(0.2) else {})
     s.publish("~q", times=6)
     s.publish("~r", times=3)
+    shares = s.maybe(0.4)  # a limit over two queues: which one is served is decided by a race
     for number in (1, 2):
-        s.qos(rng.choice((0, 1, 2, 3)), f"b{number}", global_qos=s.maybe(0.3))
+        s.qos(rng.choice((0, 1, 2, 3)), f"b{number}", global_qos=shares and s.maybe())
         s.consume("~q", f"c{number}", f"b{number}", no_ack=s.maybe(0.1), exclusive=s.maybe(0.05))
-    if s.maybe(0.3):
+    if s.maybe(0.3) and not shares:
         s.consume("~r", "d", "b1")
     for _ in range(s.length):
         way = rng.randrange(12)
@@ -114,7 +115,7 @@ def windows(s: Script) -> None:
         elif way == 6:
             s.do("basic.recover", channel, requeue=True)
         elif way == 7:
-            s.qos(rng.choice((0, 1, 2)), channel, global_qos=s.maybe(0.3))
+            s.qos(rng.choice((0, 1, 2)), channel, global_qos=shares and s.maybe())
         elif way == 8:
             s.publish("~q", times=2)
         elif way == 9:
@@ -170,7 +171,9 @@ def transactions(s: Script) -> None:
         if way < 3:
             s.publish(rng.choice(("~q", "~q", "~nowhere")), mandatory=s.maybe(0.3), **s.some_properties())
         elif way < 6:
-            s.settle_somehow()
+            rng.choice((s.ack, s.nack, s.reject))(
+                0
+            )  # the oldest: else in which order they die is RabbitMQ's own
         elif way < 8:
             s.do("tx.commit")
         elif way == 8:
