@@ -28,6 +28,7 @@ class Options:
     pairs: int = 3
     backlog: int = 5_000_000
     backlog_large: int = 20_000_000
+    waiting: int = 1_000_000
     idle: int = 10_000
     log_bytes: int = 4 * 67_108_864
 
@@ -95,8 +96,7 @@ class Bench:
         if not own:
             words.append("--json")
         if "--queue" not in options:
-            words += ["--queue", self.queue()]
-            words += [] if own else ["--delete"]
+            words += ["--queue", self.queue(), "--delete"]
         if not count:
             words += ["--secs", f"{self.options.seconds:g}", "--warmup", f"{self.options.warmup:g}"]
         if broker.pid:

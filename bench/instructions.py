@@ -29,7 +29,18 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 COMMITTED: Final = ROOT / "bench" / "instructions.json"
-SCENARIOS: Final = ("transient", "transient-celery", "durable", "durable-celery")
+SCENARIOS: Final = (
+    "transient",
+    "transient-celery",
+    "durable",
+    "durable-celery",
+    "durable-ttl",
+    "durable-priorities",
+    "durable-groups",
+    "durable-delay",
+    "durable-maxlen",
+    "durable-dead",
+)
 FEW: Final = 4_000
 MANY: Final = 24_000
 WORSE_PERCENT: Final = 5

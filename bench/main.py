@@ -12,13 +12,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import backlogs, generators, latencies, rates, sizes
+from bench import backlogs, features, generators, latencies, rates, sizes
 from bench.bench import Bench, Line, Options
 from bench.brokers import StartFailed, Usage, port_and_pid
 from bench.client import Refused
 from bench.figures import HEAD, Figure, merge
 
-LINES: list[Line] = [*rates.LINES, *latencies.LINES, *backlogs.LINES, *sizes.LINES]
+LINES: list[Line] = [*rates.LINES, *latencies.LINES, *features.LINES, *backlogs.LINES, *sizes.LINES]
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 FAULTS = (StartFailed, Refused, generators.GeneratorFailed, OSError)
 
@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
         ("pairs", int, Options.pairs, "how often each is measured, in turns"),
         ("backlog", int, Options.backlog, "messages that wait"),
         ("backlog-large", int, Options.backlog_large, "messages that wait, the second time"),
+        ("waiting", int, Options.waiting, "messages that wait for their time"),
         ("idle", int, Options.idle, "idle connections, idle queues"),
         ("log-bytes", int, Options.log_bytes, "size of the broker's log: its segments together"),
     ):

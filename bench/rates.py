@@ -13,16 +13,16 @@ TOPIC_BINDINGS = 1_000
 TOPIC_KEYS = 100_000
 
 
-def _rate(figures: Figures) -> float:
+def rate_of(figures: Figures) -> float:
     return figures.get("deliver_rate", 0.0)
 
 
-def _words(figures: Figures) -> str:
+def words_of(figures: Figures, rate: Callable[[Figures], float] = rate_of) -> str:
     if not figures:
         return "not measured"
-    text = f"{number(_rate(figures))} msg/s"
-    cpu = figures.get("broker_us_per_msg", 0.0)
-    return text + (f", {number(cpu)} µs CPU" if cpu else "") + f", p99 {number(figures['lat_p99_ms'])} ms"
+    text = f"{number(rate(figures))} msg/s"
+    cpu, late = figures.get("broker_us_per_msg", 0.0), figures["lat_p99_ms"]
+    return text + (f", {number(cpu)} µs CPU" if cpu else "") + (f", p99 {number(late)} ms" if late else "")
 
 
 def _confirms(figures: Figures) -> str:
@@ -37,7 +37,15 @@ def compare(
     with bench.leveret() as broker:
         ours, theirs = bench.versus(broker, *options, own=own)
     return [
-        Figure(work, _words(ours), _words(theirs), "x RabbitMQ", ratio(_rate(ours), _rate(theirs)), must, aim)
+        Figure(
+            work,
+            words_of(ours),
+            words_of(theirs),
+            "x RabbitMQ",
+            ratio(rate_of(ours), rate_of(theirs)),
+            must,
+            aim,
+        )
     ]
 
 
@@ -45,12 +53,18 @@ def first(bench: Bench) -> list[Figure]:
     work = "durable, persistent 100 B, confirm 1000, prefetch 1000, ack every 50"
     with bench.leveret() as broker:
         ours, theirs = bench.versus(broker, *DURABLE)
-    by_rate = ratio(_rate(ours), _rate(theirs))
+    by_rate = ratio(rate_of(ours), rate_of(theirs))
     by_cpu = ratio(theirs.get("broker_us_per_msg", 0.0), ours["broker_us_per_msg"])
     return [
-        Figure(work, _words(ours), _words(theirs), "x RabbitMQ", by_rate, 13, 25),
+        Figure(work, words_of(ours), words_of(theirs), "x RabbitMQ", by_rate, 13, 25),
         Figure(
-            work, _words(ours), _words(theirs), "RabbitMQ's CPU by ours", by_cpu if theirs else None, 20, 37
+            work,
+            words_of(ours),
+            words_of(theirs),
+            "RabbitMQ's CPU by ours",
+            by_cpu if theirs else None,
+            20,
+            37,
         ),
     ]
 
@@ -76,10 +90,10 @@ def variants(bench: Bench) -> list[Figure]:
     return [
         Figure(
             f"the same, {name}",
-            _words(f),
-            _words(plain),
+            words_of(f),
+            words_of(plain),
             "x itself, plain",
-            ratio(_rate(f), _rate(plain)),
+            ratio(rate_of(f), rate_of(plain)),
             0.8,
             0.95,
         )
@@ -102,19 +116,25 @@ def uncompiled(bench: Bench) -> list[Figure]:
         return [Figure(work, "not measured: needs --uncompiled", "", "x RabbitMQ", None, 3, 4)]
     with bench.leveret(uncompiled=True) as broker:
         ours, theirs = bench.versus(broker, *DURABLE)
-    return [Figure(work, _words(ours), _words(theirs), "x RabbitMQ", ratio(_rate(ours), _rate(theirs)), 3, 4)]
+    return [
+        Figure(
+            work, words_of(ours), words_of(theirs), "x RabbitMQ", ratio(rate_of(ours), rate_of(theirs)), 3, 4
+        )
+    ]
 
 
 def transient(bench: Bench) -> list[Figure]:
     work = "transient 100 B, no confirms, no acks, delivered in step"
     with bench.leveret() as broker:
         ours, theirs = bench.versus(broker, "--ackevery", "0")
-    step = ratio(_rate(ours), ours["pub_rate"])
+    step = ratio(rate_of(ours), ours["pub_rate"])
     return [
-        Figure(work, _words(ours), _words(theirs), "x RabbitMQ", ratio(_rate(ours), _rate(theirs)), 8, 20),
+        Figure(
+            work, words_of(ours), words_of(theirs), "x RabbitMQ", ratio(rate_of(ours), rate_of(theirs)), 8, 20
+        ),
         Figure(
             work,
-            _words(ours),
+            words_of(ours),
             f"{number(ours['pub_rate'])} msg/s published",
             "delivered by published",
             step,
@@ -149,7 +169,15 @@ def _topic(bench: Bench, work: str, keys: int, must: float, aim: float) -> list[
             client.delete_exchange(name)
             client.close()
     return [
-        Figure(work, _words(ours), _words(theirs), "x RabbitMQ", ratio(_rate(ours), _rate(theirs)), must, aim)
+        Figure(
+            work,
+            words_of(ours),
+            words_of(theirs),
+            "x RabbitMQ",
+            ratio(rate_of(ours), rate_of(theirs)),
+            must,
+            aim,
+        )
     ]
 
 
@@ -197,8 +225,8 @@ def megabyte(bench: Bench) -> list[Figure]:
     with bench.leveret() as broker:
         ours, theirs = bench.versus(broker, *options, "--size", str(1 << 20))
     stream = (before.stream_mb_per_s + bench.disk().stream_mb_per_s) / 2
-    rate = _rate(ours) * (1 << 20) / 1e6
-    rival = f"RabbitMQ {number(_rate(theirs) * (1 << 20) / 1e6)} MB/s; " if theirs else ""
+    rate = rate_of(ours) * (1 << 20) / 1e6
+    rival = f"RabbitMQ {number(rate_of(theirs) * (1 << 20) / 1e6)} MB/s; " if theirs else ""
     beside = f"{rival}synced writes of 4 MB: {number(stream)} MB/s"
     # 600 MB/s will do where the disk is faster than that asks for.
     bound = min(stream, 1000.0)

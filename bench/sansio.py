@@ -9,12 +9,14 @@ from __future__ import annotations
 import gc
 import struct
 import sys
+from dataclasses import dataclass, field
 
 from bench.client import long_string, method_frame, short_string
-from bench.messages import publish
+from bench.messages import Asks, publish, table
 from leveret.build import COMPILED
 from leveret.core.access import User
 from leveret.core.broker import Broker
+from leveret.core.queue import Queue
 from leveret.core.restore import BrokerRestorer, BrokerSource
 from leveret.limits import LOG_SEGMENTS, SEGMENT_BYTES
 from leveret.protocol.amqp091.connection import Connection, Settings
@@ -25,15 +27,52 @@ from leveret.store.pager import FilePager
 
 BATCH = 200  # messages in what is read at once: 32 KB of the first line's
 ACK_EVERY = 50
+BATCHES = 20  # different ones, where messages differ: sent again and again
 BODY = b"x" * 100
 QUEUE = "q"
+GRAVE = "dead"
 PAGES_BYTES = 64 << 20
+NOW_MS = 1_800_000_000_000
+DELAY_MS = 20
+MAX_LENGTH = 1000
+PATIENCE = 1_000  # turns in which nothing comes, at most
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """durable: so is the queue, messages are persistent and confirmed; arguments: of the queue; consumed: somebody
+    consumes, and acks, or rejects if there is a queue for dead letters."""
+
+    durable: bool = True
+    celery: bool = False
+    arguments: dict[str, object] = field(default_factory=dict)
+    consumed: bool = True
+    different: bool = False  # each message asks something else
+
+    def asks(self, name: str, i: int) -> Asks:
+        """What the i-th message asks."""
+        if name == "durable-ttl":
+            return Asks(expiration="3600000")
+        if name == "durable-priorities":
+            return Asks(priority=i % 10)
+        if name == "durable-groups":
+            return Asks(headers={"x-group-id": f"customer-{i:06d}"})
+        if name == "durable-delay":
+            return Asks(headers={"x-deliver-after": DELAY_MS})
+        return Asks()
+
+
 SCENARIOS = {
-    # name: (durable, confirmed and persistent; with a Celery task's headers)
-    "transient": (False, False),
-    "transient-celery": (False, True),
-    "durable": (True, False),
-    "durable-celery": (True, True),
+    "transient": Scenario(durable=False),
+    "transient-celery": Scenario(durable=False, celery=True),
+    "durable": Scenario(),
+    "durable-celery": Scenario(celery=True),
+    "durable-ttl": Scenario(),
+    "durable-priorities": Scenario(arguments={"x-max-priority": 10}, different=True),
+    "durable-groups": Scenario(arguments={"x-group-header": "x-group-id"}, different=True),
+    "durable-delay": Scenario(),
+    "durable-maxlen": Scenario(arguments={"x-max-length": MAX_LENGTH}, consumed=False),
+    "durable-dead": Scenario(arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": GRAVE}),
 }
 
 
@@ -66,11 +105,14 @@ class World:
         self.broker.add_vhost("/")
         self.broker.access.add(User("guest", "guest", None, ()))
         self.settings = Settings("bench", "0", "memory")
+        self.broker.turn.now_ms = NOW_MS
         self.turn()
 
     def turn(self) -> None:
         """What the server does once what was read is taken in, and again when the block is on disk."""
         turn = self.broker.turn
+        turn.now_ms += 1
+        self.broker.work()
         turn.pump()
         turn.settle_waiters()
         while self.journal.due():
@@ -111,37 +153,98 @@ class Client:
         if answer != (method[0], method[1] + 1):
             raise SystemExit(f"bench.sansio: {method} was answered with {answer}: {self.sink.last!r}")
 
+    def declare(self, queue: str, durable: bool, arguments: dict[str, object]) -> None:
+        bits = b"\x02" if durable else b"\0"
+        self.call((50, 10), b"\0\0" + short_string(queue) + bits + table(arguments))
 
-def run(scenario: str, messages: int) -> None:
+    def consume(self, queue: str) -> None:
+        self.call((60, 10), struct.pack(">IHB", 0, 1000, 0))
+        self.call((60, 20), b"\0\0" + short_string(queue) + short_string("c") + b"\0" + long_string(b""))
+
+    def delivered(self) -> int:
+        return self.peer.channels[1].next_tag - 1
+
+
+class Settler:
+    """A consumer that acks, or rejects, in steps what it was given."""
+
+    def __init__(self, client: Client, reject: bool) -> None:
+        self.client = client
+        self.tag = 0
+        self.method = (60, 120) if reject else (60, 80)  # basic.nack, basic.ack
+        self.bits = 1  # multiple, and not to be requeued
+
+    def settle(self) -> None:
+        """All that came, the rest of a step when nothing more does."""
+        upto = self.client.delivered()
+        said = []
+        while self.tag + ACK_EVERY <= upto:
+            self.tag += ACK_EVERY
+            said.append(method_frame(1, self.method, struct.pack(">QB", self.tag, self.bits)))
+        if said:
+            self.client.say(b"".join(said))
+
+
+def run(name: str, messages: int) -> None:
     """Take so many messages through, a whole number of batches. Ends the process when one did not arrive."""
-    durable, celery = SCENARIOS[scenario]
+    scenario = SCENARIOS[name]
     world = World()
     publisher, consumer = Client(world), Client(world)
-    consumer.call(
-        (50, 10), b"\0\0" + short_string(QUEUE) + (b"\x02" if durable else b"\0") + long_string(b"")
-    )
-    consumer.call((60, 10), struct.pack(">IHB", 0, 1000, 0))
-    consumer.call((60, 20), b"\0\0" + short_string(QUEUE) + short_string("c") + b"\0" + long_string(b""))
-    if durable:
+    consumer.declare(QUEUE, scenario.durable, scenario.arguments)
+    settlers: list[Settler] = []
+    if scenario.consumed:
+        consumer.consume(QUEUE)
+        settlers.append(Settler(consumer, "x-dead-letter-exchange" in scenario.arguments))
+    if "x-dead-letter-exchange" in scenario.arguments:
+        buried = Client(world)
+        buried.declare(GRAVE, scenario.durable, {})
+        buried.consume(GRAVE)
+        settlers.append(Settler(buried, False))
+    if scenario.durable:
         publisher.call((85, 10), b"\0")
-    batch = publish(1, QUEUE, BODY, durable, celery) * BATCH
+    batches = [
+        b"".join(
+            publish(1, QUEUE, BODY, scenario.durable, scenario.celery, scenario.asks(name, n * BATCH + i))
+            for i in range(BATCH)
+        )
+        for n in range(BATCHES if scenario.different else 1)
+    ]
     gc.collect()
     gc.freeze()
     gc.set_threshold(200_000, 20, 100)
-    sink = consumer.sink
-    before, tag = sink.bytes, 0
-    for _ in range(messages // BATCH):
-        publisher.say(batch)
-        acks = []
-        for _ in range(BATCH // ACK_EVERY):
-            tag += ACK_EVERY
-            acks.append(method_frame(1, (60, 80), struct.pack(">QB", tag, 1)))
-        consumer.say(b"".join(acks))
-    content = len(publish(1, QUEUE, BODY, durable, celery)) - len(method_frame(1, (60, 40), b"\0\0\0\x01q\0"))
-    deliver = len(method_frame(1, (60, 60), short_string("c") + bytes(9) + b"\0" + short_string(QUEUE)))
-    wanted = messages // BATCH * BATCH * (content + deliver)
-    if sink.bytes - before != wanted:
-        raise SystemExit(f"bench.sansio: {sink.bytes - before} bytes were delivered, not {wanted}")
+    before = consumer.sink.bytes
+    for n in range(messages // BATCH):
+        publisher.say(batches[n % len(batches)])
+        for settler in settlers:
+            settler.settle()
+    check(world, settlers, messages // BATCH * BATCH)
+    if name in ("transient", "durable") or scenario.celery:
+        content = len(batches[0]) // BATCH - len(method_frame(1, (60, 40), b"\0\0\0\x01q\0"))
+        deliver = len(method_frame(1, (60, 60), short_string("c") + bytes(9) + b"\0" + short_string(QUEUE)))
+        wanted = messages // BATCH * BATCH * (content + deliver)
+        if consumer.sink.bytes - before != wanted:
+            raise SystemExit(
+                f"bench.sansio: {consumer.sink.bytes - before} bytes were delivered, not {wanted}"
+            )
+
+
+def check(world: World, settlers: list[Settler], messages: int) -> None:
+    """Whether all is where it belongs: with the last consumer, or all but the newest dropped. What is delayed, and
+    what is to be buried, gets some turns more."""
+    if not settlers:
+        queue = world.broker.vhosts["/"].topology.queues[QUEUE]
+        assert isinstance(queue, Queue)
+        if queue.ready_count() != min(messages, MAX_LENGTH):
+            raise SystemExit(f"bench.sansio: {queue.ready_count()} messages are left of {messages}")
+        return
+    turns = 0
+    while settlers[-1].tag < messages and turns < PATIENCE:
+        turns += 1
+        world.turn()
+        for settler in settlers:
+            settler.settle()
+    if settlers[-1].tag != messages:
+        raise SystemExit(f"bench.sansio: {settlers[-1].tag} of {messages} messages were delivered")
 
 
 if __name__ == "__main__":
