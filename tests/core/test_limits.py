@@ -270,3 +270,16 @@ def test_at_least_once_does_not_go_round_in_circles() -> None:
     rig.broker.work()
     rig.settle_down()
     assert (queue.ready_count(), queue.sleeping_count()) == (0, 0)
+
+
+def test_priorities_of_a_quorum_queue() -> None:
+    """Unasked; 4 where a message has none, 31 at most."""
+    rig = Rig()
+    queue = rig.queue("q", arguments={"x-queue-type": "quorum", "x-max-length": 5})
+    for priority in (1, None, 40, 31, 4, 9, 0):
+        rig.send("q", str(priority).encode(), Properties(priority=priority))
+    rig.settle_down()
+    assert queue.dropped == 2  # the lowest go first
+    order = [b"40", b"31", b"9", b"None", b"4"]
+    rig = rig.crash()
+    assert waiting(rig, "q") == order

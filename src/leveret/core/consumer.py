@@ -28,6 +28,7 @@ class Consumer:
         self.prefetch: i64 = prefetch
         self.out: i64 = 0  # delivered and not settled: what the other side has in hand
         self.late: i64 = 0  # of these, no longer its own, since it took too long (session.py)
+        self.pulls = False  # asks for each message: none of them counts for the session's limit
         self.exclusive = False
         self.priority: i64 = 0
         self.timeout_ms: i64 = 0  # in which it has to settle a delivery; 0 for ever
@@ -45,8 +46,8 @@ class Consumer:
             if self.prefetch != 0 and self.prefetch - self.out < room:
                 room = self.prefetch - self.out
             limit = session.prefetch
-            if limit != 0 and limit - session.out < room:
-                room = limit - session.out
+            if limit != 0 and limit - session.out + session.pulled < room:
+                room = limit - session.out + session.pulled
         return room
 
     def deliver(self, m: Message, lane: Lane, seq: i64, redelivered: bool) -> None:

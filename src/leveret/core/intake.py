@@ -16,6 +16,7 @@ from leveret.core.lane import Lane
 from leveret.core.queue import Queue
 from leveret.core.rules import REJECT_DLX
 from leveret.core.view import view_of
+from leveret.journal import Journal
 from leveret.message import Message, Terms
 from leveret.native import i64
 
@@ -129,7 +130,7 @@ def _offer(
         if m.terms is None and rules is not None and rules.stamps:
             m.terms = Terms(now, -1, 0, 0)
     if not taken:
-        return 0 if duplicate else -1
+        return first_is_safe(home.journal, m) if duplicate else -1
     if not keyed:
         return _put(home, taken, m, source, source_seq)
     journal = home.journal
@@ -141,11 +142,20 @@ def _offer(
     if in_tx:
         return position
     position = journal.end_tx()
+    if duplicate:
+        position = max(position, first_is_safe(journal, m))
     for target in taken:
         window = target.queue.window
         if window is not None and target.key and m.persistent:
             window.said(target.key, position)
     return position
+
+
+def first_is_safe(journal: Journal, m: Message) -> i64:
+    """The position at which the message of which this is a duplicate is on disk, at the latest."""
+    if not m.persistent or journal.segment == 0:
+        return 0
+    return max(journal.all_said(), 0)
 
 
 def _note_keys(home: VHost, taken: list[Target], m: Message, now: i64, in_tx: bool) -> None:
@@ -180,7 +190,9 @@ def _put(home: VHost, taken: list[Target], m: Message, source: Lane | None, sour
         if delayed:
             lane, seq = home.broker.delays.hold(queue, m)
         else:
-            lane = queue.lane if queue.plain_in else lane_for(queue, m)
+            lane = queue.lane
+            if queue.by_priority:
+                lane = queue.lane_of_priority(view_of(m).priority(m))
             seq = lane.push(m)
             queue.wake()
         lanes.append(lane)
@@ -204,16 +216,6 @@ def _put(home: VHost, taken: list[Target], m: Message, source: Lane | None, sour
             home.broker.expiry.enter(target.queue, lane, seqs[i], terms)
         i += 1
     return position
-
-
-def lane_for(queue: Queue, m: Message) -> Lane:
-    rules = queue.rules
-    if rules is None or rules.priorities == 0:
-        return queue.lane
-    rank = view_of(m).priority(m)
-    if rank > rules.priorities:
-        rank = rules.priorities
-    return queue.lane if rank <= 0 else queue.lane_at(rank)
 
 
 def journal_move(

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Final
 from leveret.core.arguments import QUORUM
 from leveret.core.attempts import Attempts
 from leveret.core.consumer import Consumer
-from leveret.core.dedup import Rebuild, Unique, Window, key_of, unique_of, window_of
-from leveret.core.destination import QueueBase
+from leveret.core.dedup import Rebuild, Window, key_of, unique_of, window_of
 from leveret.core.graves import MAXLEN, REJECTED, Graves
 from leveret.core.groups import Groups
-from leveret.core.holder import FIRST_DELAYED, ORDINARY, Holder
 from leveret.core.lane import Lane
+from leveret.core.laned import LanedQueue
 from leveret.core.owner import QueueOwner
 from leveret.core.rules import DROP_HEAD, REJECT_DLX, Rules
 from leveret.core.serving import SingleActive, Tier, enter, is_active, leave
-from leveret.journal import StateSink, lane_id
+from leveret.journal import StateSink
 from leveret.message import Message
 from leveret.native import i64
 
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 PUMP: Final[i64] = 4_096  # deliveries of one queue in one turn, at most
 
 
-class Queue(QueueBase, Holder):
+class Queue(LanedQueue):
     def __init__(
         self, name: str, vhost: str, qid: i64, durable: bool, exclusive: bool, auto_delete: bool
     ) -> None:
@@ -38,16 +37,12 @@ class Queue(QueueBase, Holder):
         self.gone = False  # deleted
         self.dirty = False  # in the turn's list of queues to pump
         self.failure = ""  # why it cannot be read any more
-        self.rules: Rules | None = None
         self.plain_in = True  # a message is only appended to the ordinary lane
         self.plain_out = True  # and taken from there
-        self.more: dict[int, Lane] | None = None  # other lanes than the ordinary one
-        self.ranked: list[Lane] | None = None  # by priority, the highest first; None: there is one
         self.graves: Graves | None = None
         self.attempts: Attempts | None = None
         self.groups: Groups | None = None
         self.window: Window | None = None
-        self.unique: Unique | None = None
         self.refused: i64 = 0  # publishes
         self.dropped: i64 = 0  # from its head, since it was full
         self.has_exclusive_consumer = False
@@ -68,12 +63,8 @@ class Queue(QueueBase, Holder):
         self.delivered: i64 = 0
 
     def attach(self, home: VHost) -> None:
-        """Give a new queue its place: where it is pumped, journaled and paged."""
-        broker = home.broker
-        self.home = home
-        self.turn = broker.turn
-        self.owner_of_lanes = QueueOwner(self)
-        self.lane = self._make_lane(ORDINARY)
+        """Give a new queue its place."""
+        self.take_place(home, QueueOwner(self))
 
     def set_rules(self, rules: Rules | None) -> None:
         """Before anything is in it."""
@@ -82,6 +73,8 @@ class Queue(QueueBase, Holder):
             self.lane.weighs = rules.max_bytes >= 0
             self.plain_in = rules.plain_in
             self.plain_out = rules.plain_out
+            self.ranks = rules.ranks
+            self.by_priority = rules.ranks or rules.priorities > 0
             if rules.dlx is not None:
                 self.graves = Graves(self)
             if rules.counts or rules.retry is not None:
@@ -98,53 +91,7 @@ class Queue(QueueBase, Holder):
                 self.groups = groups
                 self.lane.watch(groups)
 
-    # ---- lanes
-
-    def _make_lane(self, index: i64) -> Lane:
-        broker = self.home.broker
-        lane = Lane(lane_id(self.qid, index), self.owner_of_lanes, broker.journal, broker.pager, self.keeps())
-        rules = self.rules
-        if rules is not None and index < FIRST_DELAYED:
-            lane.weighs = rules.max_bytes >= 0
-        if self.unique is not None:
-            lane.watch(self.unique)
-        broker.lanes[int(lane.lid)] = lane
-        return lane
-
-    def lane_at(self, index: i64) -> Lane:
-        if index == ORDINARY:
-            return self.lane
-        more = self.more
-        if more is None:
-            more = {}
-            self.more = more
-        lane = more.get(int(index))
-        if lane is None:
-            lane = self._make_lane(index)
-            more[int(index)] = lane
-            if index < FIRST_DELAYED:
-                self.ranked = [more[i] for i in sorted(more, reverse=True) if i < FIRST_DELAYED]
-                self.ranked.append(self.lane)
-        return lane
-
-    def all_lanes(self) -> list[Lane]:
-        lanes = [self.lane]
-        if self.more is not None:
-            lanes.extend(self.more.values())
-        return lanes
-
-    def keeps(self) -> bool:
-        # An exclusive queue goes with its connection: nothing of it outlives the process.
-        return self.durable and not self.exclusive
-
-    def top_lane(self) -> Lane:
-        """The lane whose messages are next: of those that have any, the one of the highest priority."""
-        ranked = self.ranked
-        if ranked is not None:
-            for lane in ranked:
-                if lane.ready > 0:
-                    return lane
-        return self.lane
+    # ---- as a holder
 
     def due(self, lane: Lane, seq: i64, m: Message) -> None:
         self.home.offer_due([self], m, lane, seq)
@@ -171,44 +118,6 @@ class Queue(QueueBase, Holder):
             lane.weigh_pages()
             if self.unique is not None:
                 lane.visit(Rebuild(self.unique, lane))
-
-    # ---- counts, for declare, listings and if-empty
-
-    def ready_count(self) -> int:
-        ranked = self.ranked
-        if ranked is None:
-            return int(self.lane.ready)
-        n: i64 = 0
-        for lane in ranked:
-            n += lane.ready
-        return int(n)
-
-    def ready_bytes(self) -> i64:
-        """Of the bodies that wait; counted where there is a limit to them."""
-        ranked = self.ranked
-        if ranked is None:
-            return self.lane.ready_bytes
-        n: i64 = 0
-        for lane in ranked:
-            n += lane.ready_bytes
-        return n
-
-    def unsettled_count(self) -> int:
-        """With consumers."""
-        ranked = self.ranked
-        if ranked is None:
-            return int(self.lane.out - self.lane.asleep)
-        n: i64 = 0
-        for lane in ranked:
-            n += lane.out - lane.asleep
-        return int(n)
-
-    def sleeping_count(self) -> int:
-        """Neither ready nor with consumers: they wait for another try, to be moved, or for their time."""
-        n: i64 = 0
-        for lane in self.all_lanes():
-            n += lane.asleep
-        return int(n)
 
     def consumer_count(self) -> int:
         return 0 if self.consumers is None else len(self.consumers)
@@ -493,7 +402,7 @@ class Queue(QueueBase, Holder):
             too_many = rules.max_length >= 0 and i64(self.ready_count()) > rules.max_length
             if not too_many and (rules.max_bytes < 0 or self.ready_bytes() <= rules.max_bytes):
                 return
-            lane = self.top_lane()
+            lane = self.lowest_lane() if self.ranks else self.top_lane()
             seq = lane.front_ready()
             if seq < 0:
                 return

@@ -43,6 +43,8 @@ class Rules:
             and self.overflow == REJECT
         )
         self.priorities: i64 = max(_number(arguments, "x-max-priority"), 0)
+        # A quorum queue orders by priority unasked, 4 where a message has none (rabbit_fifo, since 4.3).
+        self.ranks = queue_type == QUORUM and "x-group-header" not in arguments
         self.single_active = arguments.get("x-single-active-consumer") is True
         self.delivery_limit: i64 = -1
         if queue_type == QUORUM:

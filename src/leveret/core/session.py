@@ -29,6 +29,7 @@ class Session:
     def __init__(self) -> None:
         self.prefetch: i64 = 0  # over all of its consumers; 0: no limit
         self.out: i64 = 0
+        self.pulled: i64 = 0  # of those, asked for one by one
         self.next_tag: i64 = 1
         self.runs: list[Run] = []
         self.head: i64 = 0  # runs before it are settled
@@ -276,6 +277,8 @@ class Session:
             count = high - low + 1
             self.out -= count
             run.consumer.out -= count
+            if run.consumer.pulls:
+                self.pulled -= count
             run.consumer.late -= count
             run.consumer.queue.wake()
             if high < run.tag + run.count - 1:
@@ -297,6 +300,8 @@ class Session:
 
     def _give_back(self, run: Run, handed_out: bool, lost: bool) -> None:
         run.consumer.out -= run.count
+        if run.consumer.pulls:
+            self.pulled -= run.count
         queue = run.consumer.queue
         if not queue.gone:
             last = run.seq + run.count - 1
@@ -311,6 +316,8 @@ class Session:
     def _finish(self, consumer: Consumer, lane: Lane, seq: i64, count: i64, outcome: i64) -> None:
         self.out -= count
         consumer.out -= count
+        if consumer.pulls:
+            self.pulled -= count
         queue = consumer.queue
         if not queue.gone:
             if outcome == ACCEPTED:

@@ -14,13 +14,21 @@ from leveret.core.consumer import Consumer
 from leveret.core.destination import NO_ARGUMENTS, Destination, QueueBase, QueueFactory, Routed
 from leveret.core.exchange import Exchange
 from leveret.core.exchange_store import ExchangeStore
-from leveret.core.intake import ASKS_BY_HEADERS, due_copy, hold_at, offer, offer_dead, set_terms
+from leveret.core.intake import (
+    ASKS_BY_HEADERS,
+    due_copy,
+    first_is_safe,
+    hold_at,
+    offer,
+    offer_dead,
+    set_terms,
+)
 from leveret.core.queue import Getter, Queue
 from leveret.core.replies import PREFIX, Replies
 from leveret.core.rules import rules_of
 from leveret.core.serving import check_may_consume, priority_of
 from leveret.core.topology import Topology
-from leveret.core.view import Seen
+from leveret.core.view import Seen, view_of
 from leveret.errors import AccessRefused, BrokerError, NotSupported, PeerError
 from leveret.journal import Journal
 from leveret.message import Message
@@ -53,6 +61,7 @@ class Route:
         self.by_headers = False  # the queues depend on more of the message than its key
         self.reply = False  # to a requester, by its name; found anew for each publish
         self.simple = False  # nothing but the queues matters
+        self.ranks = False  # and the priority of a message that has one
         self.store: ExchangeStore | None = None  # of the exchange, if it keeps something
 
 
@@ -157,6 +166,8 @@ class VHost:
         for queue in route.queues:
             if not queue.plain_in:
                 route.simple = False
+            if queue.ranks:
+                route.ranks = True
         route.store = self.stores.get(exchange)
         if route.store is not None:
             route.simple = False
@@ -232,22 +243,33 @@ class VHost:
         if not in_tx:
             journal.begin_tx()
         position: i64 = 0
-        if not store.is_duplicate(m, self.turn.now_ms, in_tx):
+        now = self.turn.now_ms
+        duplicate = store.is_duplicate(m, now)
+        if not duplicate:
             terms = m.terms
-            if store.exchange.delays and terms is not None and terms.due_ms > self.turn.now_ms:
+            if store.exchange.delays and terms is not None and terms.due_ms > now:
                 position = hold_at(self, store, m, None, 0)
             elif queues:
                 position = max(offer(self, queues, m, None, 0), 0)
             else:
                 self.unroutable += 1
+            if not self.refused:
+                store.came(m, now, in_tx)
         if not in_tx:
             position = journal.end_tx()
             store.said(position)
+            if duplicate and store.keeps():
+                position = first_is_safe(journal, m)
         return position
 
     def route_due(self, exchange: Exchange, m: Message, lane: Lane, seq: i64) -> None:
         """A message that an exchange delayed, asleep in its lane, is routed now."""
         copy = due_copy(m, self.turn.now_ms)
+        delay = view_of(m).header(m, "x-delay")
+        if isinstance(delay, int) and delay > 0:  # as the plugin says that it was delayed
+            terms = copy.terms
+            copy = view_of(m).delivery(copy, {"x-delay": -delay})
+            copy.terms = terms
         key = key_of_route(m.route)
         queues = as_queues(self.topology.route(exchange.name, Seen(copy, key, None)))
         if not queues or offer(self, queues, copy, lane, seq) < 0:

@@ -79,6 +79,7 @@ class AmqpGetter(Getter):
     def __init__(self, channel: AmqpChannel, queue: Queue, no_ack: bool) -> None:
         super().__init__(channel, queue, "", no_ack, 0)
         self.channel = channel
+        self.pulls = True
 
     def deliver(self, m: Message, lane: Lane, seq: i64, redelivered: bool) -> None:
         channel = self.channel
@@ -86,6 +87,7 @@ class AmqpGetter(Getter):
             tag = channel.skip_tag()
         else:
             tag = channel.note(self, lane, seq)
+            channel.pulled += 1
         peer = channel.peer
         out = peer.out
         route = m.route

@@ -43,6 +43,7 @@ HAS_DELIVERY_MODE: Final[i64] = 0x1000  # bits of the property flags (AMQP 0-9-1
 HAS_REPLY_TO: Final[i64] = 0x0200
 HAS_USER_ID: Final[i64] = 0x0010
 HAS_EXPIRATION: Final[i64] = 0x0100
+HAS_PRIORITY: Final[i64] = 0x0800
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -290,7 +291,7 @@ class AmqpPeer(Outlet):
                 special = True
             persistent = delivery_mode_at(data, end + 19, flags, end + 7 + head) == 2
         m = Message(data[end:stop], route.raw, body, persistent, AMQP091)
-        if route.simple and not special:
+        if route.simple and not special and (not route.ranks or flags & HAS_PRIORITY == 0):
             position = route.vhost.publish(route.queues, m)
             confirms = channel.confirms
             if confirms is not None:
