@@ -56,19 +56,23 @@ class ExchangeStore(Holder):
             n += lane.asleep
         return int(n)
 
-    def is_duplicate(self, m: Message, now_ms: i64, in_tx: bool) -> bool:
-        """Whether a message with its key came lately. If not, its key is noted and journaled: call it in one
-        transaction with what is done with the message, and `said` when that is over. in_tx: others do more in it."""
+    def is_duplicate(self, m: Message, now_ms: i64) -> bool:
+        """Whether a message with its key came lately."""
         window = self.window
         if window is None:
             return False
-        key = key_of(m, window.header)
-        if not key:
-            return False
-        if window.has(key, now_ms):
-            return True
-        window.add(key, now_ms)
+        self.last_key = key_of(m, window.header)
+        return self.last_key != b"" and window.has(self.last_key, now_ms)
+
+    def came(self, m: Message, now_ms: i64, in_tx: bool) -> None:
+        """The message that was just asked about was taken. Its key is noted and journaled: in one transaction with what
+        is done with the message, and `said` tells when that is over. in_tx: others do more in it."""
+        window = self.window
+        key = self.last_key
         self.last_key = b""
+        if window is None or not key:
+            return
+        window.add(key, now_ms)
         if not m.persistent or not self.keeps():
             window.said(key, NEVER)
         elif in_tx:
@@ -77,7 +81,6 @@ class ExchangeStore(Holder):
             self.last_key = key
         if m.persistent and self.keeps():
             self.home.journal.fact(lane_id(self.exchange.qid, 0), window.fact(key, now_ms))
-        return False
 
     def said(self, position: i64) -> None:
         """Where the log has the last transaction."""
