@@ -29,6 +29,7 @@ class ExchangeStore(Holder):
         self.owner_of_lanes = LaneOwner()
         self.lanes: dict[int, Lane] = {}
         self.window: Window | None = window_of(exchange.arguments)
+        self.asked_key = b""  # whether that was a duplicate was asked last
         self.last_key = b""  # the last that came and is not in the log yet
 
     def lane_at(self, index: i64) -> Lane:
@@ -61,15 +62,14 @@ class ExchangeStore(Holder):
         window = self.window
         if window is None:
             return False
-        self.last_key = key_of(m, window.header)
-        return self.last_key != b"" and window.has(self.last_key, now_ms)
+        self.asked_key = key_of(m, window.header)
+        return self.asked_key != b"" and window.has(self.asked_key, now_ms)
 
     def came(self, m: Message, now_ms: i64, in_tx: bool) -> None:
         """The message that was just asked about was taken. Its key is noted and journaled: in one transaction with what
         is done with the message, and `said` tells when that is over. in_tx: others do more in it."""
         window = self.window
-        key = self.last_key
-        self.last_key = b""
+        key = self.asked_key
         if window is None or not key:
             return
         window.add(key, now_ms)
