@@ -199,7 +199,9 @@ class Player:
             counts = self._counts(step)
             if found == 0 and counts == last:
                 quiet += 1
-                if quiet >= needed:
+                # a delivery may have to wait for the disk; where prefetch is full this only costs time
+                waiting = any(ready and consumers for ready, consumers in counts.values())
+                if quiet >= (2 * needed if waiting else needed):
                     break
             else:
                 quiet = 0
