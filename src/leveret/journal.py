@@ -73,6 +73,10 @@ class Journal:
         """Journal one message for one lane. Returns its position."""
         return 0
 
+    def move(self, m: Message, lane: i64, seq: i64, from_lane: i64, from_seq: i64) -> i64:
+        """Journal that a message goes from one lane to another: what was there is settled by the same record."""
+        return 0
+
     def begin(self, m: Message, from_lane: i64, from_seq: i64) -> None:
         """Start a record of one message for several lanes: then `target` for each, then `end`. With a `from_lane` (-1:
         none) the message is moved: what was there is settled by the same record."""

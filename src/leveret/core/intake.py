@@ -93,6 +93,11 @@ def _offer(
     home: VHost, queues: list[Queue], m: Message, source: Lane | None, source_seq: i64, fresh: bool
 ) -> i64:
     """fresh: it is published for the first time, and may be a duplicate."""
+    if len(queues) == 1:
+        only = queues[0]
+        rules = only.rules
+        if rules is None or not rules.keyed:
+            return _offer_one(home, only, m, source, source_seq)
     now = home.turn.now_ms
     taken: list[Target] = []
     keyed = False
@@ -148,6 +153,33 @@ def _offer(
         window = target.queue.window
         if window is not None and target.key and m.persistent:
             window.said(target.key, position)
+    return position
+
+
+def _offer_one(home: VHost, queue: Queue, m: Message, source: Lane | None, source_seq: i64) -> i64:
+    """To one queue without keys, as nearly all are: the same, with nothing made for it."""
+    broker = home.broker
+    if not queue.plain_in:
+        if queue.refuses(m):
+            home.refused = True
+            return -1
+        rules = queue.rules
+        if m.terms is None and rules is not None and rules.stamps:
+            m.terms = Terms(home.turn.now_ms, -1, 0, 0)
+    terms = m.terms
+    if terms is not None and terms.due_ms > home.turn.now_ms:
+        lane, seq = broker.delays.hold(queue, m)
+        return journal_move_one(home, m, lane, seq, source, source_seq)
+    lane = queue.lane
+    if queue.by_priority:
+        lane = queue.lane_of_priority(view_of(m).priority(m))
+    seq = lane.push(m)
+    queue.wake()
+    position = journal_move_one(home, m, lane, seq, source, source_seq)
+    if home.inherited > 0 and queue.attempts is not None:
+        queue.attempts.inherit(lane, seq, home.inherited)
+    if terms is not None:
+        broker.expiry.enter(queue, lane, seq, terms)
     return position
 
 
@@ -254,6 +286,25 @@ def journal_move(
     return position
 
 
+def journal_move_one(
+    home: VHost, m: Message, lane: Lane, seq: i64, source: Lane | None, source_seq: i64
+) -> i64:
+    """The same for one lane."""
+    journal = home.journal
+    begun = m.persistent and lane.durable
+    position: i64 = 0
+    if begun:
+        lane.logged(seq)
+        if source is None or not source.durable:
+            position = journal.publish(m, lane.lid, seq)
+        else:
+            position = journal.move(m, lane.lid, seq, source.lid, source_seq)
+            lane.moved(seq, -1 if journal.all_said() < 0 else position)
+    if source is not None:
+        source.remove(source_seq, not begun)
+    return position
+
+
 def due_copy(m: Message, now_ms: i64) -> Message:
     """The message as if it were published now: its time to live begins when it is due."""
     copy = Message(m.data, m.route, m.size_bytes, m.persistent, m.protocol)
@@ -266,4 +317,4 @@ def due_copy(m: Message, now_ms: i64) -> Message:
 def hold_at(home: VHost, holder: Holder, m: Message, source: Lane | None, source_seq: i64) -> i64:
     """Keep a message of a delaying exchange until it is due."""
     lane, seq = home.broker.delays.hold(holder, m)
-    return journal_move(home, m, [lane], [int(seq)], source, source_seq)
+    return journal_move_one(home, m, lane, seq, source, source_seq)

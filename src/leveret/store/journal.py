@@ -16,8 +16,9 @@ from librt.strings import BytesWriter, write_i16_be, write_i32_be, write_i64_be
 
 from leveret.journal import CleanJournal, Held, StateSource
 from leveret.limits import BLOCK_BYTES, LOG_SEGMENTS
-from leveret.message import Message
+from leveret.message import Message, Terms
 from leveret.native import i16, i32, i64, u8
+from leveret.store.chains import Chain, Note, StoredPage
 from leveret.store.checkpoint import Checkpoint
 from leveret.store.records import (
     CLEAN,
@@ -47,6 +48,8 @@ COPY_BYTES: Final[i64] = 16_384  # data at least this long goes to the log as it
 LAZY_BYTES: Final[i64] = 65_536  # records nobody waits for are written when there are so many
 BLOCK_OVERHEAD: Final[i64] = 512  # header and alignment of a block, at most
 
+ONE_TARGET: Final[i64] = 0x0100_0001_0000_0000  # the header of a PUBLISH with one target, but for its length
+
 CHECKPOINT: Final[i64] = 1  # flag of a block: a checkpoint starts with it
 
 
@@ -60,25 +63,6 @@ class Block:
         self.parts = parts
         self.size_bytes: i64 = size_bytes
         self.keep_from: i64 = 0  # once it is on disk, older segments than this are not needed
-
-
-class Chain:
-    """One record on its way, a fragment in each block."""
-
-    def __init__(self, number: i64, segment: i64, parts: list[bytes], size_bytes: i64) -> None:
-        self.number: i64 = number
-        self.segment: i64 = segment  # the one that was open when it came
-        self.parts = parts
-        self.left: i64 = size_bytes
-        self.started = False
-        self.at: i64 = 0  # in parts[0]
-
-
-class StoredPage:
-    def __init__(self, lane: i64, base: i64, entry: bytes) -> None:
-        self.lane: i64 = lane
-        self.base: i64 = base
-        self.entry = entry
 
 
 class LogJournal(CleanJournal):
@@ -103,6 +87,7 @@ class LogJournal(CleanJournal):
         self.fragments: i64 = 0  # how many blocks the chains will take
         self.chain_number: i64 = 0
         self.held_back: list[StoredPage] = []  # until the chains are written
+        self.told_again: list[Note] = []  # then, too
         self.held: dict[int, list[Held]] = {}
         self.record_at: i64 = 0
         self.targets_at: i64 = 0
@@ -122,41 +107,50 @@ class LogJournal(CleanJournal):
 
     def _header(self, kind: i64, n: i64, length: i64) -> BytesWriter:
         w = self.writer
-        w.append(kind)
-        w.append(0)
-        write_i16_be(w, i16(n))
-        write_i32_be(w, i32(length))
+        write_i64_be(
+            w, kind << 56 | n << 32 | length
+        )  # one call: each costs as much as writing a line of bytes
         return w
 
     def publish(self, m: Message, lane: i64, seq: i64) -> i64:
         if self.settle_lane >= 0:
             self._end_settle()
-        if m.terms is not None:
-            self.begin(m, -1, 0)
-            self.target(lane, seq)
-            return self.end()
+        return self._single(m, lane, seq, -1, 0)
+
+    def move(self, m: Message, lane: i64, seq: i64, from_lane: i64, from_seq: i64) -> i64:
+        if self.settle_lane >= 0:
+            self._end_settle()
+        return self._single(m, lane, seq, from_lane, from_seq)
+
+    def _single(self, m: Message, lane: i64, seq: i64, from_lane: i64, from_seq: i64) -> i64:
+        """A record for one lane, with all that there may be in it."""
         data = m.data
         route = m.route
+        terms = m.terms
         size: i64 = len(data)
         rest: i64 = len(route)
         length = TARGET_BYTES + CONTENT_BYTES + rest + size
+        flags: i64 = PERSISTENT if m.persistent else 0
+        if terms is not None:
+            flags += HAS_TERMS
+            length += TERMS_BYTES
+        if from_lane >= 0:
+            flags += MOVED
+            length += SOURCE_BYTES
         w = self.writer
-        w.append(PUBLISH)
-        w.append(0)
-        write_i16_be(w, 1)
-        write_i32_be(w, i32(length))
+        write_i64_be(w, ONE_TARGET | length)
         write_i64_be(w, lane)
         write_i64_be(w, seq)
-        w.append(1 if m.persistent else 0)
-        w.append(m.protocol)
-        write_i16_be(w, i16(rest))
-        write_i32_be(w, i32(size))
+        write_i64_be(w, flags << 56 | m.protocol << 48 | rest << 32 | size)
         write_i64_be(w, m.size_bytes)
+        if terms is not None:
+            write_terms(w, terms)
+        if from_lane >= 0:
+            write_i64_be(w, from_lane)
+            write_i64_be(w, from_seq)
         w.write(route)
         if size < COPY_BYTES:
             w.write(data)
-            if i64(len(w)) + self.parts_bytes < self.block_bytes:
-                return self.block
             return self._full()
         return self._data(data, length + HEADER_BYTES)
 
@@ -198,16 +192,10 @@ class LogJournal(CleanJournal):
         patch16(w, at + 2, n)
         patch16(w, at + 4, length >> 16)
         patch16(w, at + 6, length & 0xFFFF)
-        w.append(flags)
-        w.append(m.protocol)
-        write_i16_be(w, i16(len(route)))
-        write_i32_be(w, i32(size))
+        write_i64_be(w, flags << 56 | m.protocol << 48 | i64(len(route)) << 32 | size)
         write_i64_be(w, m.size_bytes)
         if terms is not None:
-            write_i64_be(w, terms.stamp_ms)
-            write_i64_be(w, terms.ttl_ms)
-            write_i64_be(w, terms.due_ms)
-            write_i64_be(w, terms.priority)
+            write_terms(w, terms)
         if self.from_lane >= 0:
             write_i64_be(w, self.from_lane)
             write_i64_be(w, self.from_seq)
@@ -288,6 +276,8 @@ class LogJournal(CleanJournal):
         self.urgent = True
 
     def note(self, lane: i64, seq: i64, note: bytes) -> i64:
+        if self.chains:  # a transaction on its way may have an older one, and the last counts
+            self.told_again.append(Note(lane, seq, note))
         # Never closes the block, as in `topology`.
         w = self._small(NOTE, 0, 16 + i64(len(note)))
         write_i64_be(w, lane)
@@ -420,6 +410,11 @@ class LogJournal(CleanJournal):
         self.used_bytes += size + taken + BLOCK_OVERHEAD
         if self.used_bytes > self.segment_bytes - self.block_bytes:
             self.roll()
+        if self.told_again and not self.chains:
+            again = self.told_again
+            self.told_again = []
+            for told in again:
+                self.note(told.lane, told.seq, told.note)
         if self.held_back and not self.chains:
             back = self.held_back
             self.held_back = []
@@ -533,6 +528,13 @@ class LogJournal(CleanJournal):
         if self.used_bytes > self.segment_bytes // 2:  # a large checkpoint must not roll the segment at once
             self.used_bytes = self.segment_bytes // 2
         self.checkpoints += 1
+
+
+def write_terms(w: BytesWriter, terms: Terms) -> None:
+    write_i64_be(w, terms.stamp_ms)
+    write_i64_be(w, terms.ttl_ms)
+    write_i64_be(w, terms.due_ms)
+    write_i64_be(w, terms.priority)
 
 
 def patch16(w: BytesWriter, at: i64, value: i64) -> None:
