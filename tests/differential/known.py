@@ -214,12 +214,11 @@ def _order_of_quorum(difference: Difference) -> bool:
     if not difference.quorum_queues() or len(left) != len(right):
         return False
     methods = ("basic.get-ok", "basic.deliver")
-    priorities = any("priority" in op.args.get("properties", {}) for op in difference.ops)
     return all(
         ours.get("method") in methods
         and ours["method"] == theirs.get("method")
         and ours["body"] != theirs["body"]
-        and (priorities or ours["redelivered"] == theirs["redelivered"])
+        and ours["redelivered"] == theirs["redelivered"]
         for ours, theirs in zip(left, right, strict=True)
         if ours != theirs
     )
@@ -327,8 +326,7 @@ KNOWN: list[Known] = [
     ),
     Known(
         "order of a quorum queue",
-        "priorities of quorum queues, and requeueing to the end of what was returned, are RabbitMQ's alone; here "
-        "both types are first in, first out, and what is requeued goes back to its place",
+        "requeueing to the end of what was returned is RabbitMQ's alone; here what is requeued goes back to its place",
         _order_of_quorum,
     ),
     Known(
