@@ -170,6 +170,41 @@ def test_a_queue_that_is_gone_takes_them_along() -> None:
     assert rig.disk.pages.list() == []
 
 
+def test_a_full_queue_takes_what_was_delayed() -> None:
+    """Its publisher was told long ago that it is safe."""
+    rig = started()
+    rig.queue(arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
+    rig.send("q", b"early", Properties(headers={"x-deliver-after": 1_000}))
+    rig.send("q", b"now")
+    rig.send("q", b"takes no room yet", Properties(headers={"x-deliver-after": 2_000}))
+    assert not rig.vhost.refused
+    rig.send("q", b"one too many")
+    assert rig.vhost.refused
+    rig.settle_down()
+    rig = again(rig)
+    jump(rig, START_MS + 2_000)
+    assert [body_of(data) for data in got(rig)] == [b"now", b"early", b"takes no room yet"]
+
+
+def test_what_is_due_at_a_full_queue_is_a_dead_letter_where_that_is_asked_for() -> None:
+    rig = started()
+    rig.queue("dead")
+    rig.queue(
+        arguments={
+            "x-max-length": 1,
+            "x-overflow": "reject-publish-dlx",
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": "dead",
+        }
+    )
+    rig.send("q", b"now")
+    rig.send("q", b"later", Properties(headers={"x-deliver-after": 1_000}))
+    rig.settle_down()
+    rig = again(rig)
+    jump(rig, START_MS + 1_000)
+    assert [body_of(data) for name in ("q", "dead") for data in got(rig, name)] == [b"now", b"later"]
+
+
 # ---- out of memory
 
 

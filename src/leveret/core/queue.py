@@ -379,10 +379,16 @@ class Queue(LanedQueue):
         return b"" if self.unique is None else key_of(m, self.unique.header)
 
     def refuses(self, m: Message) -> bool:
-        """A publish that finds the queue full, where it was declared to refuse those."""
+        """A publish that finds the queue full, where it was declared to refuse those. What was delayed is not refused,
+        though it may go on to where dead letters go."""
         rules = self.rules
         if rules is None or rules.overflow == DROP_HEAD or not self.is_full(m):
             return False
+        terms = m.terms
+        if terms is not None and terms.due_ms > self.turn.now_ms:
+            return False  # it takes no room before it is due
+        if self.home.due_now and (rules.overflow != REJECT_DLX or self.graves is None):
+            return False  # it was confirmed long ago: nobody is left who could be told
         # Not in a transaction: that deliveries were made must not wait for its end, as far as the journal is concerned.
         if self.dirty and self.home.journal.all_said() >= 0:
             self.pump()

@@ -139,6 +139,7 @@ class VHost:
         self.published: i64 = 0
         self.unroutable: i64 = 0
         self.refused = False  # by a queue, what was just published
+        self.due_now = False  # what is offered was delayed by the very queue
         self.inherited: i64 = 0  # how many deliveries of the dead letter that is being published have failed
         self.dead_letters: i64 = 0
         self.circled = False  # the last dead letter would have come back to a queue for ever
@@ -282,8 +283,10 @@ class VHost:
 
     def offer_due(self, queues: list[Queue], m: Message, lane: Lane, seq: i64) -> None:
         """A message that was delayed, and sleeps, goes to its queues."""
+        self.due_now = True
         if offer(self, queues, due_copy(m, self.turn.now_ms), lane, seq) < 0:
             lane.remove(seq, True)
+        self.due_now = False
 
     def delay_dead(self, exchange: str, m: Message, lane: Lane, seq: i64) -> bool:
         """Hold a dead letter whose exchange delays it, by a header of its own. False if it goes on at once."""
