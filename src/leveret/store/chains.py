@@ -25,7 +25,10 @@ class StoredPage:
 
 
 class Note:
-    def __init__(self, lane: i64, seq: i64, note: bytes) -> None:
+    """To be written again behind the chain of this number: a transaction in it may have an older one."""
+
+    def __init__(self, lane: i64, seq: i64, note: bytes, behind: i64) -> None:
         self.lane: i64 = lane
         self.seq: i64 = seq
         self.note = note
+        self.behind: i64 = behind

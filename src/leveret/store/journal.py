@@ -10,6 +10,7 @@ records go on between them and its position is known when it comes: the block of
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 from librt.strings import BytesWriter, write_i16_be, write_i32_be, write_i64_be
@@ -87,7 +88,7 @@ class LogJournal(CleanJournal):
         self.fragments: i64 = 0  # how many blocks the chains will take
         self.chain_number: i64 = 0
         self.held_back: list[StoredPage] = []  # until the chains are written
-        self.told_again: list[Note] = []  # then, too
+        self.told_again: deque[Note] = deque()  # when those are that were on their way then
         self.held: dict[int, list[Held]] = {}
         self.record_at: i64 = 0
         self.targets_at: i64 = 0
@@ -277,7 +278,10 @@ class LogJournal(CleanJournal):
 
     def note(self, lane: i64, seq: i64, note: bytes) -> i64:
         if self.chains:  # a transaction on its way may have an older one, and the last counts
-            self.told_again.append(Note(lane, seq, note))
+            self.told_again.append(Note(lane, seq, note, self.chain_number))
+        return self._note(lane, seq, note)
+
+    def _note(self, lane: i64, seq: i64, note: bytes) -> i64:
         # Never closes the block, as in `topology`.
         w = self._small(NOTE, 0, 16 + i64(len(note)))
         write_i64_be(w, lane)
@@ -410,11 +414,9 @@ class LogJournal(CleanJournal):
         self.used_bytes += size + taken + BLOCK_OVERHEAD
         if self.used_bytes > self.segment_bytes - self.block_bytes:
             self.roll()
-        if self.told_again and not self.chains:
-            again = self.told_again
-            self.told_again = []
-            for told in again:
-                self.note(told.lane, told.seq, told.note)
+        while self.told_again and (not self.chains or self.chains[0].number > self.told_again[0].behind):
+            told = self.told_again.popleft()
+            self._note(told.lane, told.seq, told.note)
         if self.held_back and not self.chains:
             back = self.held_back
             self.held_back = []
