@@ -41,7 +41,7 @@ READS: Final[i64] = 8  # pages on their way at once
 
 def parse_terms(m: Message, delays: bool, now_ms: i64) -> i64:
     """When a message is due, 0 for at once. delays: its exchange honours `x-delay`. Raises PreconditionFailed."""
-    return due_ms(view_of(m).headers(m), delays, now_ms)
+    return due_ms(view_of(m).times(m), delays, now_ms)
 
 
 def first_lane(wait_ms: i64) -> i64:

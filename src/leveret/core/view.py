@@ -23,6 +23,10 @@ class View:
         """All of them, decoded."""
         raise NotImplementedError
 
+    def times(self, m: Message) -> Table:
+        """Those of the headers `x-deliver-at`, `x-deliver-after` and `x-delay` that it has, maybe with others."""
+        raise NotImplementedError
+
     def header(self, m: Message, name: str) -> object | None:
         """One header's value, None if it is not there."""
         raise NotImplementedError
@@ -57,6 +61,10 @@ class View:
         `x-`."""
         raise NotImplementedError
 
+    def with_fields(self, m: Message, fields: bytes, names: set[bytes]) -> Message:
+        """The same, with encoded fields; without those of the names `names` that it had."""
+        raise NotImplementedError
+
     def deaths(self, m: Message) -> bytes:
         """The elements of the header `x-death`, encoded, if this broker wrote it; empty if it did not. What a
         publisher calls so is no history (RabbitMQ since 4.0)."""
@@ -74,7 +82,7 @@ class View:
         raise NotImplementedError
 
 
-VIEWS: Final[dict[int, View]] = {}
+VIEWS: Final[list[View | None]] = [None] * 16  # by protocol
 
 
 def register(protocol: int, view: View) -> None:
@@ -82,7 +90,7 @@ def register(protocol: int, view: View) -> None:
 
 
 def view_of(m: Message) -> View:
-    view = VIEWS.get(int(m.protocol))
+    view = VIEWS[m.protocol & 15]
     if view is None:
         raise Bug(f"nobody can read messages of protocol {int(m.protocol)}")
     return view

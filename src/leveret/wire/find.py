@@ -13,7 +13,7 @@ from typing import Final
 from librt.strings import read_f32_be, read_f64_be, read_i32_be
 
 from leveret.errors import MalformedFrame
-from leveret.limits import TABLE_SIZE_BYTES
+from leveret.limits import TABLE_DEPTH, TABLE_SIZE_BYTES
 from leveret.native import i64
 from leveret.wire.buffer import Reader, overrun
 from leveret.wire.field import (
@@ -39,7 +39,10 @@ from leveret.wire.field import (
     Field,
     unknown_type,
 )
-from leveret.wire.table import enter, finite, read_fields, read_plain, read_scalar
+from leveret.wire.table import finite, read_fields, read_plain, read_scalar
+
+B: Final[i64] = 66
+C: Final[i64] = 67
 
 SIZED: Final[i64] = 253  # a length of four bytes, then so much
 NESTED: Final[i64] = 254
@@ -129,10 +132,15 @@ def check_table(reader: Reader) -> i64:
 
     Returns what its fields, as a message's headers, may ask of a broker: HAS_COPIES | HAS_TERMS.
     """
-    end = enter(reader, 1)
-    found = _check_fields(reader.data, reader.pos, end, True, 1)
+    end = table_end(reader.data, reader.pos, reader.end)
+    found = check_fields(reader.data, reader.pos + 4, end)
     reader.pos = end
     return found
+
+
+def check_fields(data: bytes, at: i64, end: i64) -> i64:
+    """As `check_table`, for the fields of a table whose place is known."""
+    return _check_fields(data, at, end, True, 1)
 
 
 def _check_fields(data: bytes, at: i64, end: i64, named: bool, depth: i64) -> i64:
@@ -146,9 +154,9 @@ def _check_fields(data: bytes, at: i64, end: i64, named: bool, depth: i64) -> i6
             if end - at < size:
                 raise overrun(size, end - at)
             if size == 2 or size == 3:
-                name = data[at : at + size]
-                if name == b"CC" or name == b"BCC":
-                    found |= HAS_COPIES
+                if i64(data[at + size - 1]) == C and i64(data[at + size - 2]) == C:
+                    if size == 2 or i64(data[at]) == B:
+                        found |= HAS_COPIES
             elif size >= 7 and i64(data[at]) == 120 and i64(data[at + 1]) == 45:  # x-
                 found |= _asks(data, at, size)
             at += size
@@ -181,9 +189,10 @@ def _step(data: bytes, at: i64, end: i64, depth: i64) -> i64:
         size = i64(read_i32_be(data, at)) & 0xFFFFFFFF
         at += 4
     elif size == NESTED:
-        nested = Reader(data, at, end)
-        stop = enter(nested, depth + 1)
-        _check_fields(data, nested.pos, stop, type_byte == TABLE, depth + 1)
+        if depth >= TABLE_DEPTH:
+            raise MalformedFrame(f"a table is nested more than {TABLE_DEPTH} deep")
+        stop = table_end(data, at, end)
+        _check_fields(data, at + 4, stop, type_byte == TABLE, depth + 1)
         size = stop - at
     elif size == UNKNOWN:
         raise unknown_type(type_byte)
@@ -196,12 +205,34 @@ def _step(data: bytes, at: i64, end: i64, depth: i64) -> i64:
     return at + size
 
 
+def fields_like(data: bytes, pos: i64, end: i64, begin: bytes) -> dict[str, object]:
+    """The fields of the table at `pos` whose names begin like this, as plain values."""
+    stop = table_end(data, pos, end)
+    wanted = i64(len(begin))
+    found: dict[str, object] = {}
+    at = pos + 4
+    while at < stop:
+        size = i64(data[at])
+        type_at = at + 1 + size
+        if type_at >= stop:
+            raise overrun(size + 1, stop - at - 1)
+        after = field_end(data, type_at, stop)
+        if size >= wanted and i64(data[at + 1]) == i64(begin[0]) and data[at + 1 : at + 1 + wanted] == begin:
+            name = data[at + 1 : type_at].decode("utf-8", "surrogateescape")
+            if name not in found:
+                found[name] = value_at(data, type_at, stop)
+        at = after
+    return found
+
+
 def value_at(data: bytes, type_at: i64, end: i64) -> object:
     """The value of a field that `find_field` found, as a plain one."""
     type_byte = i64(data[type_at])
     if type_byte == LONG_STRING:
         size = i64(read_i32_be(data, type_at + 1)) & 0xFFFFFFFF
         return data[type_at + 5 : type_at + 5 + size].decode("utf-8", "surrogateescape")
+    if type_byte == SIGNED_INT:
+        return int(i64(read_i32_be(data, type_at + 1)))
     return read_plain(Reader(data, type_at + 1, end), type_byte, 1)
 
 

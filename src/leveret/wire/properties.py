@@ -17,7 +17,7 @@ from librt.strings import BytesWriter, read_i16_be, read_i32_be
 from leveret.errors import MalformedFrame
 from leveret.native import i64
 from leveret.wire.buffer import Reader, overrun, put_longlong, put_octet, put_short, put_shortstr
-from leveret.wire.find import check_table, field_end, find_field
+from leveret.wire.find import check_fields, field_end, find_field, table_end
 from leveret.wire.table import put_table, read_table
 
 CONTENT_TYPE: Final = 0x8000
@@ -115,8 +115,12 @@ def read_flags(reader: Reader) -> i64:
     """RabbitMQ ignores the two lowest bits. The lowest promises more flags that nobody could make sense of."""
     flags = reader.short()
     if flags & CONTINUATION != 0:
-        raise MalformedFrame("the property flags continue in a second word, class basic has only one")
+        raise continued()
     return flags
+
+
+def continued() -> MalformedFrame:
+    return MalformedFrame("the property flags continue in a second word, class basic has only one")
 
 
 def decode_properties(data: bytes, pos: i64 = 0, end: i64 = -1) -> Properties:
@@ -269,15 +273,17 @@ def check_properties(data: bytes, pos: i64, end: i64) -> i64:
     Returns what the headers may ask of a broker: HAS_COPIES | HAS_TERMS of find.py.
     """
     found: i64 = 0
-    flags = read_flags(Reader(data, pos, end))
+    flags = _begin(data, pos, end)
+    if flags & CONTINUATION != 0:
+        raise continued()
     at = pos + 2
     flag: i64 = CONTENT_TYPE
     while flag >= CLUSTER_ID:
         if flags & flag != 0:
             if flag == HEADERS:
-                table = Reader(data, at, end)
-                found = check_table(table)
-                at = table.pos
+                stop = table_end(data, at, end)
+                found = check_fields(data, at + 4, stop)
+                at = stop
             else:
                 at = _after(data, at, end, flag)
         flag >>= 1

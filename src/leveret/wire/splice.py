@@ -11,17 +11,17 @@ from __future__ import annotations
 from librt.strings import BytesWriter, read_i16_be
 
 from leveret.limits import TABLE_SIZE_BYTES
-from leveret.native import i64
-from leveret.wire.buffer import put_long, put_short
+from leveret.native import i64, u8
+from leveret.wire.buffer import put_long
 from leveret.wire.find import field_end, table_end
 from leveret.wire.properties import EXPIRATION, HEADERS, find_property, place_of
 
 
 def splice_fields(
     data: bytes, pos: i64, end: i64, names: set[bytes], fields: bytes, cut_expiration: bool
-) -> bytes:
-    """The properties from `pos` to `end` with the fields `fields`, and without those of the names `names` (each begins
-    with `x-`) that were there. Headers that would become too long stay as they are."""
+) -> BytesWriter:
+    """`data` with other properties from `pos` to `end`: those with the fields `fields`, and without those of the names
+    `names` (each begins with `x-`) that were there. Headers that would become too long stay as they are."""
     flags: i64 = i64(read_i16_be(data, pos)) & 0xFFFF
     at = place_of(data, pos, end, HEADERS)
     stop = at
@@ -30,7 +30,6 @@ def splice_fields(
         stop = table_end(data, at, end)
         kept = _without(data, at + 4, stop, names)
     size = i64(len(kept)) + i64(len(fields))
-    out = BytesWriter()
     if size > TABLE_SIZE_BYTES:
         kept = data[at + 4 : stop]
         size = i64(len(kept))
@@ -41,9 +40,10 @@ def splice_fields(
     if cut_expiration and flags & EXPIRATION != 0:
         cut_at = find_property(data, pos, end, EXPIRATION)
         flags &= ~EXPIRATION
-    put_short(out, flags)
-    if at > pos + 2:
-        out.write(data[pos + 2 : at])
+    out = BytesWriter()
+    out.write(data[:at])
+    out[pos] = u8(flags >> 8)
+    out[pos + 1] = u8(flags & 0xFF)
     if flags & HEADERS != 0:
         put_long(out, size)
         out.write(kept)
@@ -52,9 +52,8 @@ def splice_fields(
         if cut_at > stop:
             out.write(data[stop:cut_at])
         stop = cut_at + 1 + i64(data[cut_at])
-    if end > stop:
-        out.write(data[stop:end])
-    return out.getvalue()
+    out.write(data[stop:])
+    return out
 
 
 def _without(data: bytes, at: i64, stop: i64, names: set[bytes]) -> bytes:

@@ -195,11 +195,12 @@ class AmqpChannel(Session):
         queues = route.queues
         if route.by_headers or more is not None:
             queues = route.vhost.route_by_message(route, Seen(m, route.key, more))
-        try:
-            check_retry(queues, m)
-        except PeerError as error:
-            self.fail(at_method(error, wire.BASIC_PUBLISH))
-            return
+        if found & ASKS_BY_HEADERS != 0:
+            try:
+                check_retry(queues, m)
+            except PeerError as error:
+                self.fail(at_method(error, wire.BASIC_PUBLISH))
+                return
         tx = self.tx
         if tx is not None:
             tx.publish(route, queues, m)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from leveret.protocol.amqp091.channel import AmqpChannel
     from leveret.protocol.amqp091.peer import AmqpPeer
 
+METHOD_FRAME: Final[i64] = 0x0100_0000_0000_0000
 LARGE_BYTES: Final[i64] = (
     65_536  # content at least this long leaves uncopied where its channel number is right
 )
@@ -30,7 +31,7 @@ class AmqpConsumer(Consumer):
         self.channel = channel
         self.peer = channel.peer
         raw = tag.encode("utf-8", "surrogateescape")
-        self.prefix = bytes([0, 60, 0, 60, len(raw)]) + raw
+        self.prefix = bytes([60, 0, 60, len(raw)]) + raw  # of the method, but for the first octet, which is 0
 
     def deliver(self, m: Message, lane: Lane, seq: i64, redelivered: bool) -> None:
         channel = self.channel
@@ -43,12 +44,11 @@ class AmqpConsumer(Consumer):
         number = channel.number
         prefix = self.prefix
         route = m.route
-        out.append(1)
-        write_i16_be(out, i16(number))
-        write_i32_be(out, i32(i64(len(prefix)) + i64(len(route)) + 9))
+        # Frame type, channel, size and the first octet of the method, in one call.
+        write_i64_be(out, METHOD_FRAME | number << 40 | (i64(len(prefix)) + i64(len(route)) + 10) << 8)
         out.write(prefix)
         write_i64_be(out, tag)
-        out.append(1 if redelivered else 0)
+        out.append(u8(1) if redelivered else u8(0))
         out.write(route)
         out.append(206)
         self.delivered += 1

@@ -14,16 +14,17 @@ from librt.strings import BytesWriter, read_f32_be, read_f64_be, read_i32_be, wr
 from leveret.core.destination import Table
 from leveret.core.view import View, register
 from leveret.message import AMQP091, Message
-from leveret.native import i64
+from leveret.native import i64, u8
 from leveret.protocol.amqp091.content import PROPERTIES, expiration_ms, properties_of
 from leveret.wire import properties as wire
-from leveret.wire.buffer import put_long
+from leveret.wire.buffer import patch_long
 from leveret.wire.field import BINARY, BOOL, DOUBLE, FLOAT, LONG_STRING, VOID
-from leveret.wire.find import field_end, find_field, value_at
+from leveret.wire.find import field_end, fields_like, find_field, value_at
 from leveret.wire.splice import splice_fields
 from leveret.wire.table import put_field
 
 DEATH: Final = b"x-death"
+TIMES: Final = b"x-del"  # how the names begin of headers that say when a message is due
 
 
 def header_end(m: Message) -> i64:
@@ -40,16 +41,32 @@ def find_header(m: Message, name: bytes) -> i64:
 
 
 class AmqpView(View):
+    def __init__(self) -> None:
+        self.name = ""  # the header asked for last
+        self.raw_name = b""
+
+    def _raw(self, name: str) -> bytes:
+        """A header's name as it is on the wire. Mostly the same one is asked for again and again."""
+        if name is not self.name:
+            self.name = name
+            self.raw_name = name.encode("utf-8", "surrogateescape")
+        return self.raw_name
+
     def headers(self, m: Message) -> Table:
         found = wire.headers_at(m.data, PROPERTIES, header_end(m))
         return {} if found is None else found
 
+    def times(self, m: Message) -> Table:
+        end = header_end(m)
+        at = wire.find_property(m.data, PROPERTIES, end, wire.HEADERS)
+        return {} if at < 0 else fields_like(m.data, at, end, TIMES)
+
     def header(self, m: Message, name: str) -> object | None:
-        type_at = find_header(m, name.encode("utf-8", "surrogateescape"))
+        type_at = find_header(m, self._raw(name))
         return None if type_at < 0 else value_at(m.data, type_at, header_end(m))
 
     def key_of(self, m: Message, name: str) -> bytes:
-        type_at = find_header(m, name.encode("utf-8", "surrogateescape"))
+        type_at = find_header(m, self._raw(name))
         return b"" if type_at < 0 else key_at(m.data, type_at, header_end(m))
 
     def message_id(self, m: Message) -> bytes:
@@ -78,7 +95,7 @@ class AmqpView(View):
         properties.headers = headers if headers else None
         if drop_expiration:
             properties.expiration = None
-        return with_properties(m, m.route, wire.encode_properties(properties), m.data[1:3])
+        return with_properties(m, wire.encode_properties(properties))
 
     def delivery(self, m: Message, extra: Table) -> Message:
         names: set[bytes] = set()
@@ -86,9 +103,14 @@ class AmqpView(View):
         for name, value in extra.items():
             names.add(name.encode("utf-8", "surrogateescape"))
             put_field(fields, name, value)
+        return self.with_fields(m, fields.getvalue(), names)
+
+    def with_fields(self, m: Message, fields: bytes, names: set[bytes]) -> Message:
         data = m.data
-        properties = splice_fields(data, PROPERTIES, header_end(m), names, fields.getvalue(), False)
-        return with_properties(m, m.route, properties, data[1:3])
+        end = header_end(m)
+        out = splice_fields(data, PROPERTIES, end, names, fields, False)
+        patch_long(out, 3, end - 7 + i64(len(out)) - i64(len(data)))
+        return Message(out.getvalue(), m.route, m.size_bytes, m.persistent, m.protocol)
 
     def deaths(self, m: Message) -> bytes:
         data = m.data
@@ -120,10 +142,14 @@ class AmqpView(View):
             type_at = find_header(m, b"CC")
             if type_at >= 0:
                 fields += data[type_at - 3 : field_end(data, type_at, end)]
-                data = data[:PROPERTIES] + wire.without_header(data, PROPERTIES, end, b"CC")
-                end = i64(len(data))
-        properties = splice_fields(data, PROPERTIES, end, names, fields, True)
-        return with_properties(m, route, properties, b"\0\0")
+                changed = data[:PROPERTIES] + wire.without_header(data, PROPERTIES, end, b"CC")
+                data = changed + data[end:]
+                end = i64(len(changed))
+        out = splice_fields(data, PROPERTIES, end, names, fields, True)
+        out[1] = u8(0)
+        out[2] = u8(0)
+        patch_long(out, 3, end - 7 + i64(len(out)) - i64(len(data)))
+        return Message(out.getvalue(), route, m.size_bytes, m.persistent, m.protocol)
 
 
 def is_own(data: bytes) -> bool:
@@ -131,15 +157,15 @@ def is_own(data: bytes) -> bool:
     return i64(data[1]) == 0 and i64(data[2]) == 0
 
 
-def with_properties(m: Message, route: bytes, properties: bytes, channel: bytes) -> Message:
+def with_properties(m: Message, properties: bytes) -> Message:
     """The same content, with other properties in its header frame."""
     data = m.data
-    size = BytesWriter()
-    put_long(size, i64(len(properties)) + PROPERTIES - 7)
-    changed = b"".join(
-        (data[:1], channel, size.getvalue(), data[7:PROPERTIES], properties, data[header_end(m) :])
-    )
-    return Message(changed, route, m.size_bytes, m.persistent, m.protocol)
+    out = BytesWriter()
+    out.write(data[:PROPERTIES])
+    out.write(properties)
+    patch_long(out, 3, i64(len(out)) - 7)
+    out.write(data[header_end(m) :])
+    return Message(out.getvalue(), m.route, m.size_bytes, m.persistent, m.protocol)
 
 
 def key_at(data: bytes, type_at: i64, end: i64) -> bytes:
