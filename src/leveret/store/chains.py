@@ -25,10 +25,9 @@ class StoredPage:
 
 
 class Note:
-    """To be written again behind the chain of this number: a transaction in it may have an older one."""
+    """One to be written again behind the chain of this number: a transaction in it may have an older one."""
 
-    def __init__(self, lane: i64, seq: i64, note: bytes, behind: i64) -> None:
+    def __init__(self, lane: i64, seq: i64, behind: i64) -> None:
         self.lane: i64 = lane
         self.seq: i64 = seq
-        self.note = note
         self.behind: i64 = behind

@@ -89,6 +89,7 @@ class LogJournal(CleanJournal):
         self.chain_number: i64 = 0
         self.held_back: list[StoredPage] = []  # until the chains are written
         self.told_again: deque[Note] = deque()  # when those are that were on their way then
+        self.newest: dict[tuple[int, int], bytes] = {}  # notes of these
         self.held: dict[int, list[Held]] = {}
         self.record_at: i64 = 0
         self.targets_at: i64 = 0
@@ -278,7 +279,8 @@ class LogJournal(CleanJournal):
 
     def note(self, lane: i64, seq: i64, note: bytes) -> i64:
         if self.chains:  # a transaction on its way may have an older one, and the last counts
-            self.told_again.append(Note(lane, seq, note, self.chain_number))
+            self.told_again.append(Note(lane, seq, self.chain_number))
+            self.newest[(int(lane), int(seq))] = note
         return self._note(lane, seq, note)
 
     def _note(self, lane: i64, seq: i64, note: bytes) -> i64:
@@ -416,7 +418,9 @@ class LogJournal(CleanJournal):
             self.roll()
         while self.told_again and (not self.chains or self.chains[0].number > self.told_again[0].behind):
             told = self.told_again.popleft()
-            self._note(told.lane, told.seq, told.note)
+            self._note(told.lane, told.seq, self.newest[(int(told.lane), int(told.seq))])
+            if not self.told_again:
+                self.newest.clear()
         if self.held_back and not self.chains:
             back = self.held_back
             self.held_back = []
