@@ -20,6 +20,8 @@ from tests.rig import headers_of
 
 LATER = "later"  # an exchange that delays
 ALL = "all"  # one that gives to several
+ONCE = "once"  # one that takes no duplicates
+IN_TX = 1 << 61  # a place in the log that is not known yet
 STEP_MS = (1, 10, 100, 100, 1_000, 5_000, 40_000)
 WAITS_MS = (50, 1_000, 20_000, 300_000)
 GROUPS = 4
@@ -63,10 +65,12 @@ class World:
         vhost.declare_exchange(
             LATER, "x-delayed-message", True, False, False, {"x-delayed-type": "direct"}, False
         )
+        vhost.declare_exchange(ONCE, "direct", True, False, False, {"x-message-deduplication": 20_000}, False)
         vhost.declare_exchange(ALL, "fanout", True, False, False, {}, False)
         for kind in self.kinds.values():
             vhost.declare_queue(kind.name, True, False, False, kind.arguments, False, None)
             vhost.bind_queue(kind.name, LATER, kind.name, {}, None)
+            vhost.bind_queue(kind.name, ONCE, kind.name, {}, None)
             if kind.name in self.fanout:
                 vhost.bind_queue(kind.name, ALL, "", {}, None)
 
@@ -80,6 +84,8 @@ class Play:
         self.hands: list[Hand] = []
         self.every: list[Hand] = []  # so that none's id is used again
         self.began_ms = world.now_ms
+        self.in_tx = False
+        self.tx_keys: list[tuple[str, str]] = []
         self.active: dict[str, Hand] = {}
         self.duplicates: dict[str, int] = {}  # by queue: how many it has counted
         world.life += 1
@@ -88,6 +94,8 @@ class Play:
             (self.publish, 30),
             (self.publish_later, 6),
             (self.publish_to_all, 3),
+            (self.publish_once, 5),
+            (self.transaction, 4),
             (self.pass_time, 12),
             (process.turn, 20),
             (self.settle, 30),
@@ -151,20 +159,29 @@ class Play:
         for _ in range(self.rng.choice((1, 1, 4))):
             self._publish(kind, self.rng.choice(("", LATER)), self.rng.choice(WAITS_MS))
 
+    def publish_once(self) -> None:
+        self._publish(self.rng.choice(list(self.world.kinds.values())), ONCE, 0)
+
     def _publish(self, kind: Kind, exchange: str, wait_ms: int) -> None:
         world = self.world
         n = world.next
         world.next += 1
-        entry = Entry(n, 0, world.now_ms + wait_ms, kind.name if not exchange else f"~{LATER} {kind.name}")
+        entry = Entry(
+            n, 0, world.now_ms + wait_ms, kind.name if exchange != LATER else f"~{LATER} {kind.name}"
+        )
         properties = self._properties(kind, entry)
         headers = properties.headers or {}
         if wait_ms:
-            headers["x-delay" if exchange else "x-deliver-after"] = wait_ms
+            headers["x-delay" if exchange == LATER else "x-deliver-after"] = wait_ms
             properties.headers = headers
             entry.direct = False
             if kind.refuses:
                 entry.loose = True
-        if exchange:
+        if exchange == ONCE:
+            properties.message_id = None
+            if not kind.window_ms and not kind.unique:
+                properties.message_id = f"k{self.rng.randrange(KEYS)}"
+        elif exchange:
             properties.message_id = None  # what is moved in has its key with it, and is nobody's duplicate
         if wait_ms and kind.unique and properties.message_id:
             world.late_keys.add((kind.name, properties.message_id))
@@ -176,21 +193,25 @@ class Play:
         old = self._holder(kind, properties.message_id)
         replaced = self._replaced(kind)
         self.book.entries[n] = entry
-        block = int(self.process.journal.block)
+        block = self.block()
         said = int(self.process.journal.all_said())
         position = publish(self.process, exchange, kind.name, n, properties)
-        entry.position = position
-        if exchange:
+        entry.position = IN_TX if self.in_tx and position > 0 else position
+        if exchange == LATER:
             return
         if self.process.vhost.refused and kind.refuses:
             self._refused(kind, entry)
             return
-        if kind.window_ms and properties.message_id and not self._is_new(kind, entry, properties):
+        if exchange == ONCE and properties.message_id:
+            self._is_new(ONCE, entry, properties.message_id)
             return
+        if kind.window_ms and properties.message_id:
+            if not self._is_new(kind.name, entry, properties.message_id):
+                return
         if kind.unique and properties.message_id:
             if self._replaced(kind) > replaced:
                 assert old is not None, f"{n} took the place of a message that nobody knows"
-                old.gone.append(max(position or block, said))
+                old.gone.append(block if self.in_tx else max(position or block, said))
                 old.loose = (
                     old.loose or said > block
                 )  # that it came may be in the log after that it is replaced
@@ -205,24 +226,27 @@ class Play:
         else:
             del self.book.entries[entry.n]
 
-    def _is_new(self, kind: Kind, entry: Entry, properties: Properties) -> bool:
-        """Whether a message was taken, and whether that was right."""
+    def _is_new(self, where: str, entry: Entry, message_id: str) -> bool:
+        """Whether a message was taken, by a queue or an exchange with a window, and whether that was right."""
         world = self.world
-        assert properties.message_id is not None
-        key = (kind.name, properties.message_id)
+        key = (where, message_id)
         came, position = world.keys.get(key, (-1, 0))
-        known = came >= 0 and came + kind.window_ms > world.now_ms
-        window = self.queue(kind.name).window
+        window = self.process.vhost.stores[ONCE].window if where == ONCE else self.queue(where).window
         assert window is not None
+        known = came >= 0 and came + int(window.window_ms) > world.now_ms
         counted = int(window.duplicates)
-        taken = counted == self.duplicates.get(kind.name, 0)
-        self.duplicates[kind.name] = counted
+        taken = counted == self.duplicates.get(where, 0)
+        self.duplicates[where] = counted
         if not taken:
             assert known, f"{entry.n} was taken for a duplicate and is none"
+            if position > int(self.process.journal.durable) and not entry.transient and not self.in_tx:
+                assert entry.position >= position, f"{entry.n} is confirmed before what it is a duplicate of"
             del self.book.entries[entry.n]
             return False
         assert not known or position == UNKNOWN, f"{entry.n} is a duplicate and was taken"
         world.keys[key] = (world.now_ms, 0 if entry.transient else entry.position)
+        if self.in_tx:
+            self.tx_keys.append(key)
         return True
 
     def _holder(self, kind: Kind, message_id: str | None) -> Entry | None:
@@ -274,6 +298,9 @@ class Play:
         if lost:
             for tag in hand.live_tags():
                 self._failed(hand.queue.name, hand.unsettled[tag])
+        else:
+            for tag in hand.live_tags():
+                self._settles(self.world.kinds[hand.queue.name], hand.unsettled[tag], RELEASED)
         if self.active.get(hand.queue.name) is hand:
             del self.active[hand.queue.name]
         hand.leave(lost)
@@ -286,7 +313,44 @@ class Play:
 
     def _failed(self, place: str, n: int) -> None:
         self.book.entries[n].failed_in.add(place)
-        self.world.tries.setdefault((place, n), []).append(int(self.process.journal.block))
+        self.world.tries.setdefault((place, n), []).append(self.block())
+
+    def block(self) -> int:
+        """Where what is journaled now will be in the log."""
+        return IN_TX if self.in_tx else int(self.process.journal.block)
+
+    def transaction(self) -> None:
+        """Publishes and settlements in one record."""
+        journal = self.process.journal
+        taken: list[tuple[Hand, Run, int]] = []
+        for hand in self.hands:
+            for tag in self.rng.sample(hand.live_tags(), min(2, len(hand.live_tags()))):
+                runs = hand.session.take(tag, False)
+                assert runs
+                taken.append((hand, runs[0], hand.unsettled.pop(tag)))
+        journal.begin_tx()
+        self.in_tx = True
+        for _ in range(self.rng.choice((0, 1, 3, 8))):
+            self._publish(self.rng.choice(list(self.world.kinds.values())), self.rng.choice(("", ONCE)), 0)
+        for hand, run, n in taken:
+            outcome = self.rng.choice((ACCEPTED, ACCEPTED, REJECTED, RELEASED, MODIFIED))
+            self._settles(self.world.kinds[hand.queue.name], n, outcome)
+            hand.session.finish(run, outcome)
+        self.in_tx = False
+        self._written(int(journal.end_tx()))
+
+    def _written(self, position: int) -> None:
+        """A transaction is over, and that is its place in the log."""
+        for entry in self.book.entries.values():
+            if entry.position == IN_TX:
+                entry.position = position
+            entry.gone = [position if block == IN_TX else block for block in entry.gone]
+        for blocks in self.world.tries.values():
+            blocks[:] = [position if block == IN_TX else block for block in blocks]
+        for key in self.tx_keys:
+            came, at = self.world.keys[key]
+            self.world.keys[key] = (came, position if at == IN_TX else at)
+        self.tx_keys = []
 
     def settle(self) -> None:
         holders = [hand for hand in self.hands if hand.live_tags()]
@@ -307,7 +371,7 @@ class Play:
     def _settles(self, kind: Kind, n: int, outcome: int) -> None:
         entry = self.book.entries[n]
         if outcome == ACCEPTED:
-            self.book.settled(n, int(self.process.journal.block))
+            self.book.settled(n, self.block())
         elif outcome in (REJECTED, DISCARDED):
             if kind.retries:
                 entry.failed_in.add(kind.name)
@@ -315,11 +379,13 @@ class Play:
             elif kind.to:
                 entry.dead_in.add(kind.name)
             else:
-                self.book.settled(n, int(self.process.journal.block))
+                self.book.settled(n, self.block())
             if outcome == REJECTED and kind.retries:  # else it is dead, or as if nothing had happened
                 self._failed(kind.name, n)
         elif outcome == MODIFIED:
             self._failed(kind.name, n)
+        elif entry.dead_in or entry.failed_in:  # it may have come with more failures than are allowed here
+            entry.failed_in.add(kind.name)
 
     def purge(self) -> None:
         queue = self.queue(self.rng.choice(list(self.world.kinds)))
