@@ -13,8 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, final
 
 from leveret.core.consumer import Consumer
-from leveret.core.destination import Table
-from leveret.core.page import Page
+from leveret.core.page import ASLEEP, OUT, Page
 from leveret.core.paging import PagedLane
 from leveret.core.view import view_of
 from leveret.core.watching import Watcher
@@ -23,6 +22,7 @@ from leveret.message import Message
 from leveret.native import i64
 
 if TYPE_CHECKING:
+    from leveret.core.lane import Lane
     from leveret.core.queue import Queue
 
 WINDOW: Final[i64] = GROUP_WINDOW
@@ -30,9 +30,10 @@ SCAN: Final[i64] = 8_192  # messages looked at in one turn, at most
 NOWHERE: Final[i64] = 0
 FREE: Final[i64] = 1
 OWNED: Final[i64] = 2
-FIRST: Final[Table] = {"x-group-first": True}
-LAST: Final[Table] = {"x-group-last": True}
-ONLY: Final[Table] = {"x-group-first": True, "x-group-last": True}
+FIRST: Final = b"\x0dx-group-firstt\x01"  # encoded fields that are true
+LAST: Final = b"\x0cx-group-lastt\x01"
+ONLY: Final = FIRST + LAST
+NAMES: Final = {b"x-group-first", b"x-group-last"}
 
 
 @final
@@ -42,9 +43,12 @@ class Key:
 
     def __init__(self, name: bytes) -> None:
         self.name = name
-        self.waiting: list[int] = []  # numbers in order from `head` on; some may be gone meanwhile
+        self.named = i64(len(name)) > 0
+        # Numbers of what waits, in order; some may be gone meanwhile. Most keys have one message.
+        self.next: i64 = -1
+        self.more: list[int] | None = None  # from `head` on
         self.head: i64 = 0
-        self.live: i64 = 0  # of those, how many still wait
+        self.live: i64 = 0  # how many still wait
         self.out: i64 = 0
         self.asleep: i64 = 0  # failed, and not due again
         self.owner: Consumer | None = None
@@ -52,24 +56,40 @@ class Key:
         self.leaving = False  # nothing more for its owner: it is to go to another
 
     def add(self, seq: i64) -> None:
-        waiting = self.waiting
-        n: i64 = len(waiting)
-        if n == self.head or i64(waiting[n - 1]) < seq:
-            waiting.append(seq)
-        elif self.head > 0 and seq < i64(waiting[self.head]):
-            self.head -= 1
-            waiting[self.head] = seq
-        else:
-            insort(waiting, seq, self.head)
         self.live += 1
+        if self.next < 0:
+            self.next = seq
+            return
+        more = self.more
+        if more is None:
+            more = []
+            self.more = more
+        if seq < self.next:
+            if self.head > 0:
+                self.head -= 1
+                more[self.head] = self.next
+            else:
+                more.insert(0, self.next)
+            self.next = seq
+        elif not more or i64(more[-1]) < seq:
+            more.append(seq)
+        else:
+            insort(more, seq, self.head)
 
     def take(self) -> i64:
         """The first number, out of the list."""
-        seq: i64 = self.waiting[self.head]
-        self.head += 1
-        if self.head >= 64 and self.head * 2 >= i64(len(self.waiting)):
-            del self.waiting[: self.head]
-            self.head = 0
+        seq = self.next
+        more = self.more
+        self.next = -1
+        if more is not None:
+            self.next = more[self.head]
+            self.head += 1
+            if self.head == i64(len(more)):
+                self.more = None
+                self.head = 0
+            elif self.head >= 64 and self.head * 2 >= i64(len(more)):
+                del more[: self.head]
+                self.head = 0
         return seq
 
 
@@ -87,7 +107,7 @@ class Groups(Watcher):
         self.scanned: i64 = 0  # lower numbers are indexed
         self.next_turn: i64 = 0  # index of the consumer whose turn it is
         self.stuck = False  # something is on its way from disk, or to it
-        self.telling: Table | None = None  # headers of the delivery that is being made
+        self.telling = b""  # headers of the delivery that is being made
 
     # ---- handing out
 
@@ -147,23 +167,22 @@ class Groups(Watcher):
     def _give(self, c: Consumer, key: Key) -> bool:
         lane = self.queue.lane
         seq = key.take()
-        while int(seq) not in self.waiting:  # gone meanwhile
-            seq = key.take()
         number = int(seq)
+        while self.waiting.pop(number, None) is None:  # gone meanwhile
+            seq = key.take()
+            number = int(seq)
         first = key.owner is None
-        del self.waiting[number]
         self.out[number] = key
         key.live -= 1
         key.out += 1
         key.owner = c
-        if first:
-            self.telling = ONLY if key.live == 0 else FIRST
-        else:
-            self.telling = LAST if key.live == 0 else None
-        if key.name == b"":
-            self.telling = None
+        if key.named:
+            if first:
+                self.telling = ONLY if key.live == 0 else FIRST
+            elif key.live == 0:
+                self.telling = LAST
         done = lane.hand_out(c, seq)
-        self.telling = None
+        self.telling = b""
         if not done:
             del self.out[number]
             self.waiting[number] = key
@@ -198,26 +217,45 @@ class Groups(Watcher):
         """Index what is behind, as far as the window goes and messages are in memory."""
         lane = self.queue.lane
         left = SCAN
-        while i64(len(self.waiting)) + i64(len(self.out)) + i64(len(self.asleep)) < WINDOW:
-            if self.scanned >= lane.next_seq:
+        while self.scanned < lane.next_seq:
+            room = WINDOW - i64(len(self.waiting)) - i64(len(self.out)) - i64(len(self.asleep))
+            if room <= 0:
                 return
-            if left == 0:
+            if left <= 0:
                 self.queue.wake()
                 return
-            seq = lane.next_waiting(self.scanned)
-            if seq < 0:
+            page = lane.page_from(self.scanned)
+            if page is None:
                 self.scanned = lane.next_seq
                 return
-            self.scanned = seq
-            asleep = lane.sleeps(seq)
-            if self._waits_for_retry(seq) if asleep else int(seq) not in self.waiting:
-                m = lane.fetch(seq)
-                if m is None:
-                    self.stuck = True
-                    return
+            found = self._scan_page(lane, page, min(room, left))
+            if found < 0:
+                self.stuck = True
+                return
+            left -= found
+
+    def _scan_page(self, lane: Lane, page: Page, most: i64) -> i64:
+        """Index what is of interest in a page, so much at most. Returns how much that was, -1 if the page has to be
+        loaded first."""
+        messages = page.messages
+        slot = max(self.scanned - page.base, 0)
+        found: i64 = 0
+        while slot < page.count and found < most:
+            seq = page.base + slot
+            state = page.state(slot)
+            asleep = state == ASLEEP
+            if self._waits_for_retry(seq) if asleep else (state < OUT and int(seq) not in self.waiting):
+                if messages is None:
+                    self.scanned = seq
+                    lane.fetch(seq)
+                    return -1
+                m = messages[slot]
+                assert m is not None
                 self._index(seq, view_of(m).key_of(m, self.header), asleep)
-            self.scanned = seq + 1
-            left -= 1
+                found += 1
+            slot += 1
+        self.scanned = page.base + slot
+        return found
 
     def _waits_for_retry(self, seq: i64) -> bool:
         """A message that sleeps, and is not known here: since before a restart, or it is to be moved away."""
@@ -226,11 +264,12 @@ class Groups(Watcher):
 
     def _index(self, seq: i64, name: bytes, asleep: bool) -> None:
         key: Key | None = None
-        if name != b"":
+        named = i64(len(name)) > 0
+        if named:
             key = self.keys.get(name)
         if key is None:
             key = Key(name)
-            if name != b"":
+            if named:
                 self.keys[name] = key
         if asleep:
             self.asleep[int(seq)] = key
@@ -277,7 +316,7 @@ class Groups(Watcher):
 
     def _settled(self, key: Key) -> None:
         if key.live == 0 and key.out == 0 and key.asleep == 0:
-            if key.name != b"":
+            if key.named:
                 self.keys.pop(key.name, None)
         else:
             self._list(key)
@@ -331,7 +370,7 @@ class Groups(Watcher):
 
     def dressed(self, lane: PagedLane, seq: i64, m: Message) -> Message:
         telling = self.telling
-        return m if telling is None else view_of(m).delivery(m, telling)
+        return m if i64(len(telling)) == 0 else view_of(m).with_fields(m, telling, NAMES)
 
     def loaded(self, lane: PagedLane, page: Page) -> None:
         pass

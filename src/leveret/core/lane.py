@@ -392,24 +392,15 @@ class Lane(PagedLane):
             self.pager.get(LoadTask(self, page))
         return None
 
-    def next_waiting(self, seq: i64) -> i64:
-        """The first number from `seq` on that is ready or asleep, -1 if there is none. It need not be in memory."""
+    def page_from(self, seq: i64) -> Page | None:
+        """The first page that has this number or a higher one."""
         pages = self.pages
         if pages is None:
-            return -1
+            return None
         i = self._index(seq)
-        n: i64 = len(pages)
-        while i < n:
-            page = pages[i]
-            if page.ready + page.out > 0 and page.base + page.count > seq:
-                slot = max(seq - page.base, 0)
-                while slot < page.count:
-                    state = page.state(slot)
-                    if state < OUT or state == ASLEEP:
-                        return page.base + slot
-                    slot += 1
-            i += 1
-        return -1
+        if i >= i64(len(pages)) or pages[i].base + pages[i].count <= seq:
+            return None
+        return pages[i]
 
     def front_ready(self) -> i64:
         """The number of the first message that is ready, -1 if none is. It need not be in memory."""
@@ -514,14 +505,16 @@ class Lane(PagedLane):
     def hand_out(self, c: Consumer, seq: i64) -> bool:
         """Deliver one message that is ready, out of turn. False if it cannot be had now: not in memory, or how far
         deliveries may have gone is not on disk."""
-        page = self.find(seq)
-        if page is None or page.state(seq - page.base) >= OUT:
+        page = self.page_with(seq)
+        slot: i64 = 0 if page is None else seq - page.base
+        state = GONE if page is None else page.state(slot)
+        if page is None or state >= OUT:
             raise Bug("a message that is not ready is handed out")
-        m = self.fetch(seq)
+        messages = page.messages
+        m = self.fetch(seq) if messages is None else messages[slot]
         if m is None or (self.durable and self._allowed(seq, 1) == 0):
             return False
-        slot = seq - page.base
-        again = page.state(slot) == AGAIN or seq < self.redelivered_below
+        again = state == AGAIN or seq < self.redelivered_below
         states = page.touch(slot + 1)
         states[slot] = 2
         page.ready -= 1
