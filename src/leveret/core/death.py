@@ -59,20 +59,34 @@ def reason_name(reason: i64) -> str:
 
 @final
 class DeadMessage:
-    """message: ready to be published; exchange and keys: where to; deaths: the elements of its `x-death`."""
+    """message: ready to be published; queue_name: where it died; exchange and keys: where to; deaths: the elements of
+    its `x-death`; first: it has died once."""
 
-    def __init__(self, message: Message, exchange: str, keys: list[str], reason: i64, deaths: bytes) -> None:
+    def __init__(
+        self,
+        message: Message,
+        queue_name: str,
+        exchange: str,
+        keys: list[str],
+        reason: i64,
+        deaths: bytes,
+        first: bool,
+    ) -> None:
         self.message = message
+        self.queue_name = queue_name
         self.exchange = exchange
         self.keys = keys
         self.reason: i64 = reason
         self.deaths = deaths
+        self.first = first
 
     def circles(self, queue_name: str) -> bool:
         """Whether a message that goes to this queue would come back to it for ever: it died there, and nobody rejected
         it since (mc:is_death_cycle). Such a message is dropped."""
         if self.reason == REJECTED:
             return False
+        if self.first:
+            return queue_name == self.queue_name
         name = queue_name.encode("utf-8", "surrogateescape")
         deaths = self.deaths
         end: i64 = i64(len(deaths))
@@ -123,11 +137,44 @@ class Wording:
 
 
 @final
+class Kind:
+    """What dead letters have in common that died first of the same reason in the same queue and second, came by the
+    same route, have no headers and no expiration, and go the same way."""
+
+    def __init__(
+        self, queue_name: str, reason: i64, route: bytes, second: i64, dlx: str, dlx_key: str | None
+    ) -> None:
+        self.queue_name = queue_name
+        self.reason: i64 = reason
+        self.route = route
+        self.second: i64 = second
+        self.dlx = dlx
+        self.dlx_key = dlx_key
+        self.to = b""
+        self.keys: list[str] = []
+        self.deaths = b""
+        self.fields = b""
+
+    def has(
+        self, queue_name: str, reason: i64, route: bytes, second: i64, dlx: str, dlx_key: str | None
+    ) -> bool:
+        return (
+            self.second == second
+            and self.reason == reason
+            and (self.route is route or self.route == route)
+            and self.queue_name == queue_name
+            and self.dlx == dlx
+            and self.dlx_key == dlx_key
+        )
+
+
+@final
 class LastWording:
     """Dead letters come in runs of the same kind."""
 
     def __init__(self) -> None:
         self.wording = Wording("", REJECTED, b"")
+        self.kind = Kind("", 0, b"", -1, "", None)
 
     def of(self, queue_name: str, reason: i64, exchange: bytes) -> Wording:
         wording = self.wording
@@ -144,6 +191,13 @@ def bury(m: Message, queue_name: str, reason: i64, dlx: str, dlx_key: str | None
     """The dead letter of a message that died in a queue. dlx_key: its new routing key, None to keep its own."""
     view = view_of(m)
     route = m.route
+    second = now_ms // 1_000
+    bare = view.is_bare(m)
+    if bare:
+        kind = LAST_WORDING.kind
+        if kind.has(queue_name, reason, route, second, dlx, dlx_key):
+            message = view.dead_letter(m, kind.to, kind.fields, DEATH_NAMES, False)
+            return DeadMessage(message, queue_name, dlx, kind.keys, reason, kind.deaths, True)
     key_at: i64 = 1 + i64(route[0])
     wording = LAST_WORDING.of(queue_name, reason, route[1:key_at])
     copies = view.copy_keys(m)
@@ -168,8 +222,15 @@ def bury(m: Message, queue_name: str, reason: i64, dlx: str, dlx_key: str | None
     else:
         put_shortstr(to, dlx_key)
         keys = [dlx_key]
+    if bare:
+        kind = Kind(queue_name, reason, route, second, dlx, dlx_key)
+        kind.to = to.getvalue()
+        kind.keys = keys
+        kind.deaths = deaths
+        kind.fields = fields.getvalue()
+        LAST_WORDING.kind = kind
     dead = view.dead_letter(m, to.getvalue(), fields.getvalue(), DEATH_NAMES, dlx_key is not None)
-    return DeadMessage(dead, dlx, keys, reason, deaths)
+    return DeadMessage(dead, queue_name, dlx, keys, reason, deaths, not older)
 
 
 def first_told(m: Message, view: View) -> bytes:

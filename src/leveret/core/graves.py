@@ -7,7 +7,6 @@ and so are those behind it: dead letters keep their order.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Final, final
 
 from leveret.core.death import DELIVERY_LIMIT, EXPIRED, MAXLEN, REJECTED, bury, reason_name
@@ -36,7 +35,8 @@ class Grave:
 class Graves:
     def __init__(self, queue: Queue) -> None:
         self.queue = queue
-        self.waiting: deque[Grave] = deque()
+        self.waiting: list[Grave] = []
+        self.burying = False
         self.kept: list[Grave] = []  # at least once: no queue takes them now
         self.buried: i64 = 0
 
@@ -46,24 +46,36 @@ class Graves:
 
     def bury_some(self) -> None:
         """Bury what can be buried now; once more in the next turn if that was not all."""
+        if self.burying:  # what is buried goes to the queue that it died in
+            return
+        self.burying = True
         waiting = self.waiting
-        left = BURIALS
-        while waiting:
-            if left == 0:
+        n: i64 = 0
+        while n < i64(len(waiting)):
+            if n == BURIALS:
                 self.queue.wake()
-                return
-            grave = waiting[0]
-            lane = grave.lane
-            if lane.state(grave.seq) == ASLEEP:  # else it is gone, or was purged
-                m = lane.fetch(grave.seq)
-                if m is None:
-                    return  # `lane_ready` wakes the queue
-                if not lane.is_moved(grave.seq):
-                    lane.await_moves()
-                    return
-                self._bury(grave, m)
-            waiting.popleft()
-            left -= 1
+                break
+            if not self._bury_next(waiting[n]):
+                break
+            n += 1
+        del waiting[:n]
+        self.burying = False
+
+    def _bury_next(self, grave: Grave) -> bool:
+        """False if it cannot be had now: the queue is woken when it can."""
+        lane = grave.lane
+        page = lane.page_with(grave.seq)
+        if page is None or page.state(grave.seq - page.base) != ASLEEP:  # it is gone, or was purged
+            return True
+        messages = page.messages
+        m = lane.fetch(grave.seq) if messages is None else messages[grave.seq - page.base]
+        if m is None:
+            return False
+        if lane.moves is not None and not lane.is_moved(grave.seq):
+            lane.await_moves()
+            return False
+        self._bury(grave, m)
+        return True
 
     def _bury(self, grave: Grave, m: Message) -> None:
         """One that no queue takes is dropped; with at-least-once it is kept and tried again later (as
@@ -84,8 +96,7 @@ class Graves:
         """What was kept comes first."""
         kept = self.kept
         self.kept = []
-        kept.extend(self.waiting)
-        self.waiting = deque(kept)
+        self.waiting[:0] = kept
         self.queue.wake()
 
     def publish(

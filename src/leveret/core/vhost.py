@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from leveret import limits
 from leveret.core.consumer import Consumer
+from leveret.core.death import REJECTED
 from leveret.core.destination import NO_ARGUMENTS, Destination, QueueBase, QueueFactory, Routed
 from leveret.core.exchange import Exchange
 from leveret.core.exchange_store import ExchangeStore
@@ -134,6 +135,7 @@ class VHost:
         self.replies = Replies()
         self.topology = Topology(name, VHostJournal(name, broker.journal), Queues(self), broker.ids)
         self.routes: dict[bytes, Route] = {}
+        self.dead_routes: dict[bytes, list[Queue]] = {}  # of dead letters, by where to
         self.version: i64 = 0
         self.position: i64 = 0  # what the answer to the last command waits for
         self.published: i64 = 0
@@ -290,7 +292,7 @@ class VHost:
 
     def delay_dead(self, exchange: str, m: Message, lane: Lane, seq: i64) -> bool:
         """Hold a dead letter whose exchange delays it, by a header of its own. False if it goes on at once."""
-        store = self.stores.get(exchange)
+        store = self.stores.get(exchange) if self.stores else None
         if store is None or not store.exchange.delays:
             return False
         try:
@@ -308,8 +310,18 @@ class VHost:
         """Where a dead letter goes: what its keys match, but for queues that it would come back to for ever."""
         self.dead_letters += 1
         keys = dead.keys
-        routed = Seen(dead.message, keys[0], keys[1:] if len(keys) > 1 else None)
-        found = as_queues(self.topology.route(first.name, routed))
+        to = dead.message.route
+        found = self.dead_routes.get(to) if len(keys) == 1 else None
+        if found is None:
+            routed = Seen(dead.message, keys[0], keys[1:] if len(keys) > 1 else None)
+            found = as_queues(self.topology.route(first.name, routed))
+            if len(keys) == 1 and not self.topology.route_needs_message(first.name):
+                if len(self.dead_routes) >= ROUTES:
+                    self.dead_routes.clear()
+                self.dead_routes[to] = found
+        if dead.reason == REJECTED:  # such a one never circles
+            self.circled = False
+            return found
         targets = [q for q in found if not dead.circles(q.name)]
         self.circled = len(targets) < len(found)
         return targets
@@ -322,6 +334,7 @@ class VHost:
         if topology.version != self.version:
             self.version = topology.version
             self.routes.clear()
+            self.dead_routes.clear()
             if self.broker.stuck:
                 self.broker.try_again()
 

@@ -65,6 +65,10 @@ class View:
         """The same, with encoded fields; without those of the names `names` that it had."""
         raise NotImplementedError
 
+    def is_bare(self, m: Message) -> bool:
+        """It has no headers and no time to live of its own."""
+        raise NotImplementedError
+
     def deaths(self, m: Message) -> bytes:
         """The elements of the header `x-death`, encoded, if this broker wrote it; empty if it did not. What a
         publisher calls so is no history (RabbitMQ since 4.0)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from librt.strings import BytesWriter, read_f32_be, read_f64_be, read_i32_be, write_f64_be
+from librt.strings import BytesWriter, read_f32_be, read_f64_be, read_i16_be, read_i32_be, write_f64_be
 
 from leveret.core.destination import Table
 from leveret.core.view import View, register
@@ -111,6 +111,9 @@ class AmqpView(View):
         out = splice_fields(data, PROPERTIES, end, names, fields, False)
         patch_long(out, 3, end - 7 + i64(len(out)) - i64(len(data)))
         return Message(out.getvalue(), m.route, m.size_bytes, m.persistent, m.protocol)
+
+    def is_bare(self, m: Message) -> bool:
+        return i64(read_i16_be(m.data, PROPERTIES)) & (wire.HEADERS | wire.EXPIRATION) == 0
 
     def deaths(self, m: Message) -> bytes:
         data = m.data
