@@ -19,10 +19,10 @@ from typing import Final
 
 import click
 
-from leveret import config
+from leveret import config, limits
 from leveret.cli import exits
 from leveret.cli.main import COMMANDS, leveret
-from leveret.core import arguments
+from leveret.core import arguments, attempts, death, hashing, laned, retry
 
 REFERENCE: Final = Path(__file__).resolve().parent / "reference"
 SECTION: Final = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -30,7 +30,7 @@ STATUS: Final = {
     arguments.HONOURED: "as RabbitMQ",
     arguments.OWN: "Leveret's own",
     arguments.NO_EFFECT: "accepted, checked as RabbitMQ checks it, without effect",
-    arguments.NOT_YET: "refused",
+    arguments.REFUSED: "refused",
 }
 
 
@@ -100,20 +100,59 @@ def click_text(text: str) -> str:
 def rows_of(known: Sequence[arguments.Argument]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for each in known:
-        status = STATUS[each.status]
-        if each.status == arguments.NOT_YET and each.default is not None:
-            status += f"; `{json.dumps(each.default)}`, which asks for nothing, is accepted"
         types = ", ".join(name for name in ("classic", "quorum", "stream") if name in each.types)
-        rows.append((f"`{each.name}`", types, each.meaning, status))
+        rows.append((f"`{each.name}`", types, each.value, each.default, each.meaning, STATUS[each.status]))
     return rows
 
 
+ARGUMENT_HEAD: Final = ("argument", "of types", "value", "default", "what it does", "here")
+
+
 def queue_arguments() -> str:
-    return table(("argument", "of types", "what it asks for", "here"), rows_of(arguments.ARGUMENTS))
+    return table(ARGUMENT_HEAD, rows_of(arguments.ARGUMENTS))
 
 
 def consumer_arguments() -> str:
-    return table(("argument", "of types", "what it asks for", "here"), rows_of(arguments.CONSUMER_ARGUMENTS))
+    return table(ARGUMENT_HEAD, rows_of(arguments.CONSUMER_ARGUMENTS))
+
+
+def bounds() -> str:
+    years = f"{limits.DELAY_MAX_MS // 31_536_000_000} years"
+    rows: list[tuple[str, str, str]] = [
+        ("a time to live, an expiry of a queue, a delay, a window, a delay before a retry", years, "refused"),
+        ("`x-max-priority`", f"{arguments.PRIORITY_MAX}", "refused"),
+        (
+            "`priority` of a message in a queue declared `quorum`",
+            f"{laned.RANK_MAX}, and {laned.DEFAULT_RANK} where it has none",
+            "counts as the highest",
+        ),
+        ("retries of one message (`max`)", f"{retry.TRIES_MAX:,}", "refused"),
+        ("`multiplier` of a retry policy", f"{retry.MULTIPLIER_MAX:,.0f}", "refused"),
+        ("failures that `x-retry-history` tells", f"the last {attempts.HISTORY}", "the oldest are forgotten"),
+        ("`x-death`", f"{death.HISTORY_BYTES // 1_024} KiB", "the oldest deaths are left out"),
+        (
+            "keys of a deduplication window",
+            f"{limits.DEDUPLICATION_KEYS:,} unless `size` says otherwise, {limits.DEDUPLICATION_KEYS_MAX:,} at most",
+            "the oldest are forgotten; a larger `size` is refused",
+        ),
+        (
+            "messages of a queue with groups that are looked at ahead",
+            f"{limits.GROUP_WINDOW:,}",
+            "what is behind waits until some of these are settled",
+        ),
+        ("weight of a binding of `x-consistent-hash`", f"1 to {hashing.WEIGHT_MAX:,}", "refused"),
+        (
+            "direct replies that a client has not read",
+            f"{limits.REPLIES_UNSENT_BYTES // 1_048_576} MiB",
+            "more are dropped, and counted",
+        ),
+        (
+            "runs of overdue deliveries of a channel that count against its prefetch",
+            f"{limits.LATE_RUNS:,}",
+            "the oldest count no more",
+        ),
+    ]
+    return table(("of what", "bound", "beyond it"), rows)
 
 
 SECTIONS: Final[dict[str, Callable[[], str]]] = {
@@ -122,6 +161,7 @@ SECTIONS: Final[dict[str, Callable[[], str]]] = {
     "commands": commands,
     "queue-arguments": queue_arguments,
     "consumer-arguments": consumer_arguments,
+    "bounds": bounds,
 }
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from leveret.core.arguments import ARGUMENTS, NOT_YET
+from leveret.core.arguments import ARGUMENTS, CONSUMER_ARGUMENTS, NO_EFFECT
+from leveret.core.arguments import REFUSED as NOT_THERE
 from leveret.errors import PreconditionFailed
 from tests.core.places import Place
 
@@ -55,7 +56,10 @@ REFUSED: list[tuple[dict[str, object], str]] = [
         f"invalid arg 'x-max-priority' for {Q} of queue type rabbit_quorum_queue",
     ),
     # Leveret's own
-    ({"x-retry": "fixed;dleay=1s"}, f"invalid arg 'x-retry' for {Q}: \"unknown key 'dleay'\""),
+    (
+        {"x-retry": "fixed;dleay=1s"},
+        f"invalid arg 'x-retry' for {Q}: \"unknown key 'dleay', expected type, delay, max-delay, multiplier, jitter, max\"",
+    ),
 ]
 
 TAKEN: list[dict[str, object]] = [
@@ -164,9 +168,12 @@ def test_equal_enough() -> None:
 
 
 def test_the_table_names_each_once_and_says_what_it_is() -> None:
-    names = [row.name for row in ARGUMENTS]
-    assert len(names) == len(set(names))
-    for row in ARGUMENTS:
-        assert row.meaning
-        assert row.types <= {"classic", "quorum", "stream"}
-        assert row.default is None or row.status == NOT_YET
+    for rows in (ARGUMENTS, CONSUMER_ARGUMENTS):
+        names = [row.name for row in rows]
+        assert len(names) == len(set(names))
+        for row in rows:
+            assert row.meaning
+            assert row.types <= {"classic", "quorum", "stream"}
+            assert (row.status == NOT_THERE) == (row.types == {"stream"})
+            assert row.value or row.status == NOT_THERE
+            assert row.default or row.status in (NOT_THERE, NO_EFFECT)

@@ -168,11 +168,25 @@ def test_a_window_of_an_exchange_that_is_none() -> None:
         Rig().vhost.declare_exchange("x", "topic", True, False, False, {"x-message-deduplication": 0}, False)
 
 
+def test_exchanges_have_none_of_what_only_queues_can_do() -> None:
+    with pytest.raises(PreconditionFailed, match="'x-unique' for exchange 'x' in vhost '/': only queues"):
+        Rig().vhost.declare_exchange("x", "topic", True, False, False, {"x-unique": "refuse"}, False)
+
+
+@pytest.mark.parametrize("window", [90_000, "90s", "1m30s", {"window": "1.5m"}])
+def test_forms_of_a_window(window: object) -> None:
+    queue = Rig().queue("q", arguments={"x-message-deduplication": window})
+    assert queue.window is not None
+    assert queue.window.window_ms == 90_000
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
         ({"x-message-deduplication": True}, "expected milliseconds"),
         ({"x-message-deduplication": 0}, "window has to be 1 to"),
+        ({"x-message-deduplication": "ever"}, "or a text such as 10m, got 'ever'"),
+        ({"x-message-deduplication": {}}, "window has to be 1 to"),
         ({"x-message-deduplication": {"windows": 3}}, "unknown key 'windows'"),
         ({"x-message-deduplication": {"window": 3, "header": 3}}, "header has to be"),
         ({"x-message-deduplication": {"window": 3, "size": 0}}, "size has to be"),

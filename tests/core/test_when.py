@@ -29,6 +29,10 @@ SOON_TEXT = datetime.fromtimestamp(SOON / 1000, UTC)
         ({"x-deliver-at": SOON_TEXT.strftime("%Y-%m-%dT%H:%M:%SZ")}, SOON),
         ({"x-deliver-at": SOON_TEXT.strftime("%Y-%m-%d %H:%M:%S")}, SOON),
         ({"x-deliver-at": SOON_TEXT.astimezone(timezone(timedelta(hours=5))).isoformat()}, SOON),
+        ({"x-deliver-at": str(SOON)}, SOON),  # all that a command line can send
+        ({"x-deliver-at": str(SOON // 1000)}, SOON),
+        ({"x-deliver-at": "20260921T141330Z"}, NOW + 10_000),
+        ({"x-deliver-at": "20200101"}, 0),
         ({"x-deliver-at": 0}, 0),
         ({"x-deliver-at": "1969-07-20T20:17:40Z"}, 0),
         ({"x-deliver-at": NOW}, 0),
@@ -39,6 +43,7 @@ SOON_TEXT = datetime.fromtimestamp(SOON / 1000, UTC)
         ({"x-deliver-after": "10s"}, NOW + 10_000),
         ({"x-deliver-after": "5m"}, NOW + 300_000),
         ({"x-deliver-after": "1h30m"}, NOW + 5_400_000),
+        ({"x-deliver-after": "1.5h"}, NOW + 5_400_000),
         ({"x-deliver-after": "2d1s"}, NOW + 172_801_000),
         ({"x-deliver-after": FARTHEST_MS}, NOW + FARTHEST_MS),
         ({"x-delay": 500}, 0),  # of another exchange
@@ -80,6 +85,8 @@ def test_the_later_of_an_exchange_s_delay_and_a_message_s_own_counts() -> None:
         ({"x-deliver-at": "tomorrow"}, "ISO 8601"),
         ({"x-deliver-at": "9999-12-31T23:59:59-23:59"}, "10 years"),
         ({"x-deliver-at": []}, "timestamp"),
+        ({"x-deliver-at": "2030"}, "timestamp"),
+        ({"x-deliver-at": "9" * 18}, "10 years"),
         ({"x-deliver-at": NOW + FARTHEST_MS + 1}, "10 years"),
         ({"x-deliver-at": Timestamp((1 << 64) - 1)}, "10 years"),
         ({"x-deliver-after": -1}, "milliseconds"),

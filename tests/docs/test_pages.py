@@ -27,6 +27,7 @@ import pytest
 
 from leveret import config
 from leveret.cli.main import COMMANDS
+from leveret.core import retry
 from leveret.wire import methods
 
 pytest.importorskip("pika")
@@ -287,6 +288,26 @@ def test_generated_references_are_not_stale() -> None:
         capture_output=True, text=True, env=environment(), check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_argument_and_header_in_the_code_is_in_the_reference() -> None:
+    page = (DOCS / "reference" / "queues.md").read_text()
+    source = ROOT / "src" / "leveret"
+    named: set[str] = set()
+    for folder in ("core", "protocol"):
+        for file in (source / folder).rglob("*.py"):
+            named |= set(re.findall(r'b?"(x-[a-z-]+[a-z])"', file.read_text()))
+    named |= {
+        f"x-{when}-death-{what}" for when in ("first", "last") for what in ("queue", "reason", "exchange")
+    }
+    named.discard("x-del")  # how three of them begin
+    assert len(named) > 40
+    assert {name for name in named if f"`{name}`" not in page} == set()
+
+
+def test_every_key_of_a_retry_policy_is_explained() -> None:
+    page = (DOCS / "how-to" / "retry-with-back-off.md").read_text()
+    assert {key for key in retry.KEYS if f"| `{key}` |" not in page} == set()
 
 
 def test_every_method_has_its_place_in_the_compatibility_table() -> None:

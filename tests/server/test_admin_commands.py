@@ -140,7 +140,7 @@ Ask = Callable[[Desk], Any]
         (lambda d: d.publish(routing_key="k" * 256), "longer than 255 bytes"),
         (lambda d: d.publish(properties={"colour": "red"}), "property 'colour' is unknown"),
         (lambda d: d.publish(properties={"priority": "1"}), "wrong type"),
-        (lambda d: d.publish(properties={"priority": 256}), "out of range"),
+        (lambda d: d.publish(properties={"priority": 256}), "property 'priority' is 0 to 255, not 256"),
         (lambda d: d.publish(properties={"type": "t" * 256}), "longer than 255 bytes"),
         (lambda d: d.publish(properties=[1]), "properties is not an object"),
         (lambda d: d.ask("publish", routing_key="q", body="?"), "body is not base64"),
@@ -195,3 +195,18 @@ def test_which_consumer_is_active_and_how_many_were_too_slow(desk: Desk) -> None
     assert (is_active(first), is_active(second)) == (True, False)
     desk.vhost.cancel(first)
     assert desk.ask("queues")[1]["single_active_consumer"] == "second"
+
+
+def test_a_retry_policy_that_makes_no_sense_is_refused_here_too(desk: Desk) -> None:
+    desk.vhost.declare_queue("r", True, False, False, {"x-retry": "fixed"}, False, None)
+    said = desk.publish(routing_key="r", properties={"headers": {"x-retry": "often"}})
+    assert said == "invalid header 'x-retry': type: expected fixed, linear, exponential, got 'often'"
+    assert desk.ask("queues")[1]["ready"] == 0
+
+
+def test_what_a_queue_refuses_is_an_error(desk: Desk) -> None:
+    arguments = {"x-unique": "refuse", "x-max-length": 2, "x-overflow": "reject-publish"}
+    desk.vhost.declare_queue("u", True, False, False, arguments, False, None)
+    answers = [desk.publish(routing_key="u", properties={"message_id": each}) for each in "aabc"]
+    refused = "a queue refused this message: it is full, or a message with this key waits in it already"
+    assert answers == [{"queues": 1}, refused, {"queues": 1}, refused]

@@ -1,8 +1,8 @@
 """The arguments of queues: a table of all that RabbitMQ 4.3 knows, how it checks each and what Leveret makes of it.
 
-RabbitMQ's check_declare_arguments and assert_args_equivalence (rabbit_amqqueue.erl) in its order and its words. Of
-an argument that RabbitMQ honours and Leveret does not, the declaration is refused: never ignored. What RabbitMQ does
-not know is kept and otherwise ignored, as there. To honour another argument, change its row.
+RabbitMQ's check_declare_arguments and assert_args_equivalence (rabbit_amqqueue.erl) in its order and its words. What
+the type of queue may not have is refused: never ignored. What RabbitMQ does not know is kept and otherwise ignored,
+as there. The reference of all arguments (docs/reference/queues.md) is made of the tables here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, final
 
-from leveret.core.dedup import wrong_window
+from leveret.core.dedup import WINDOW, wrong_window
 from leveret.core.destination import Table
 from leveret.core.retry import read_policy
 from leveret.core.values import INTEGERS, check_equal_argument, type_name, unequal
@@ -19,11 +19,13 @@ from leveret.errors import PreconditionFailed
 HONOURED: Final = "honoured"
 OWN: Final = "own"  # honoured, and unknown to RabbitMQ
 NO_EFFECT: Final = "no effect"  # accepted: a hint about how RabbitMQ works inside or where in a cluster
-NOT_YET: Final = "not yet"  # refused
+REFUSED: Final = "refused"  # of a type of queue that is not there
 
 CLASSIC: Final = "classic"
 QUORUM: Final = "quorum"
 STREAM: Final = "stream"
+BOTH: Final = "classic quorum"
+BOTH_AND_STREAM: Final = "classic quorum stream"
 
 EXPIRY_MAX_MS: Final = 315_360_000_000  # rabbit_misc:check_expiry: ten years
 PRIORITY_MAX: Final = 255
@@ -152,130 +154,145 @@ def _unacceptable(value: object) -> str:
 
 @final
 class Argument:
-    """A row. types: of queue that may have it; default: the value that asks for nothing, so that it is accepted in
-    any case (None: there is none)."""
+    """A row. types: of queue that may have it; value, default and meaning are for people."""
 
     def __init__(
-        self, name: str, check: Check, types: str, status: str, meaning: str, default: object | None = None
+        self, name: str, check: Check, types: str, status: str, value: str, default: str, meaning: str
     ) -> None:
         self.name = name
         self.check = check
         self.types = frozenset(types.split())
         self.status = status
-        self.meaning = meaning
+        self.value = value
         self.default = default
+        self.meaning = meaning
 
 
 # In the order in which RabbitMQ checks values (rabbit_amqqueue:declare_args), then those whose value it does not
 # check. The types are the queue_arguments in the capabilities/0 of each type.
 ARGUMENTS: Final = [
-    Argument("x-queue-type", string, "classic quorum stream", HONOURED, "classic or quorum"),
-    Argument("x-expires", expiry, "classic quorum", HONOURED, "delete the queue when unused so many ms"),
     Argument(
-        "x-message-ttl",
-        milliseconds,
-        "classic quorum",
-        HONOURED,
-        "how long a message may wait, ms, from when it was published, over restarts too",
-    ),
-    Argument("x-dead-letter-exchange", string, "classic quorum", HONOURED, "where dead messages go"),
-    Argument("x-dead-letter-routing-key", routing_key, "classic quorum", HONOURED, "and with which key"),
-    Argument(
-        "x-dead-letter-strategy",
-        strategy,
-        "quorum",
-        HONOURED,
-        "at-most-once, or at-least-once (with x-overflow reject-publish): what no queue takes is kept and tried again",
-    ),
-    Argument("x-max-length", not_negative, "classic quorum", HONOURED, "most messages that may wait"),
-    Argument(
-        "x-max-length-bytes", not_negative, "classic quorum stream", HONOURED, "most bytes that may wait"
-    ),
-    Argument("x-max-in-memory-length", not_negative, "quorum", NO_EFFECT, "unused, as in RabbitMQ"),
-    Argument("x-max-in-memory-bytes", not_negative, "quorum", NO_EFFECT, "unused, as in RabbitMQ"),
-    Argument("x-max-priority", priorities, "classic", HONOURED, "number of priorities"),
-    Argument("x-overflow", overflow, "classic quorum", HONOURED, "what a full queue does"),
-    Argument("x-queue-version", version_two, "classic", NO_EFFECT, "file format of RabbitMQ"),
-    Argument("x-single-active-consumer", boolean, "classic quorum", HONOURED, "one consumer gets all"),
-    Argument(
-        "x-consumer-timeout", not_negative, "quorum", HONOURED, "ms in which to acknowledge; 0: any time"
-    ),
-    Argument("x-consumer-disconnected-timeout", not_negative, "quorum", NO_EFFECT, "for a node that is away"),
-    Argument("x-quorum-initial-group-size", positive, "quorum", NO_EFFECT, "number of replicas"),
-    Argument("x-max-age", any_value, "stream", NOT_YET, "of streams"),
-    Argument("x-stream-max-segment-size-bytes", not_negative, "stream", NOT_YET, "of streams"),
-    Argument("x-stream-filter-size-bytes", not_negative, "stream", NOT_YET, "of streams"),
-    Argument("x-initial-cluster-size", positive, "stream", NOT_YET, "of streams"),
-    Argument("x-queue-leader-locator", locator, "classic quorum stream", NO_EFFECT, "place in a cluster"),
-    Argument("x-queue-mode", any_value, "classic", NO_EFFECT, "lazy: every queue of Leveret pages"),
-    Argument("x-queue-master-locator", any_value, "classic", NO_EFFECT, "place in a cluster"),
-    Argument(
-        "x-delivery-limit",
-        any_value,
-        "quorum",
-        HONOURED,
-        "how many deliveries may fail before a message is dead; 20 if it is not given, negative for no limit",
+        "x-queue-type", string, BOTH_AND_STREAM, HONOURED, "`classic`, `quorum`", "`classic`",
+        "which arguments it may have, and what counts as a failed delivery; both are the same durable queue on one node",
     ),
     Argument(
-        "x-delayed-retry-type",
-        any_value,
-        "quorum",
-        HONOURED,
-        "all, failed or returned: which returned messages wait before they are ready again",
+        "x-expires", expiry, BOTH, HONOURED, "1 ms to 10 years", "never",
+        "the queue is deleted when it was not used for so long: no consumer, no declaration, no get",
     ),
     Argument(
-        "x-delayed-retry-min", any_value, "quorum", HONOURED, "how long, ms, times the failed deliveries"
+        "x-message-ttl", milliseconds, BOTH, HONOURED, "0 ms to 10 years", "for ever",
+        "how long a message may wait, counted from when it was published, over restarts too",
     ),
-    Argument("x-delayed-retry-max", any_value, "quorum", HONOURED, "and how long at most, ms"),
+    Argument(
+        "x-dead-letter-exchange", string, BOTH, HONOURED, "a name; empty for the default exchange", "none",
+        "where messages go that were rejected, expired, were too many or failed too often; without it they are dropped",
+    ),
+    Argument(
+        "x-dead-letter-routing-key", routing_key, BOTH, HONOURED, "a text", "their own keys",
+        "with which key; wants `x-dead-letter-exchange`",
+    ),
+    Argument(
+        "x-dead-letter-strategy", strategy, QUORUM, HONOURED, "`at-most-once`, `at-least-once`", "`at-most-once`",
+        "at-least-once, together with `x-overflow` `reject-publish`: a dead letter that no queue takes is kept and tried"
+        " again; without it, as at-most-once",
+    ),
+    Argument("x-max-length", not_negative, BOTH, HONOURED, "a number of messages", "any", "most messages that may wait"),
+    Argument(
+        "x-max-length-bytes", not_negative, BOTH_AND_STREAM, HONOURED, "bytes of bodies", "any",
+        "most bytes that may wait",
+    ),
+    Argument("x-max-in-memory-length", not_negative, QUORUM, NO_EFFECT, "0 or more", "", "unused, as in RabbitMQ"),
+    Argument("x-max-in-memory-bytes", not_negative, QUORUM, NO_EFFECT, "0 or more", "", "unused, as in RabbitMQ"),
+    Argument(
+        "x-max-priority", priorities, CLASSIC, HONOURED, "0 to 255", "0",
+        "messages of a higher `priority` come first; what is above the number counts as it",
+    ),
+    Argument(
+        "x-overflow", overflow, BOTH, HONOURED, "`drop-head`, `reject-publish`, `reject-publish-dlx`", "`drop-head`",
+        "what a full queue does: drop (or dead-letter) what is oldest, refuse what comes (the publisher gets a nack), or"
+        " refuse and dead-letter it",
+    ),
+    Argument("x-queue-version", version_two, CLASSIC, NO_EFFECT, "2", "", "file format of RabbitMQ"),
+    Argument(
+        "x-single-active-consumer", boolean, BOTH, HONOURED, "true, false", "false",
+        "one consumer gets everything, and another takes over when it goes",
+    ),
+    Argument(
+        "x-consumer-timeout", not_negative, QUORUM, HONOURED, "ms; 0 for any time", "`consumer_timeout_ms`",
+        "in which its consumers have to settle what they get",
+    ),
+    Argument(
+        "x-consumer-disconnected-timeout", not_negative, QUORUM, NO_EFFECT, "ms", "", "for a node that is away"
+    ),
+    Argument("x-quorum-initial-group-size", positive, QUORUM, NO_EFFECT, "1 or more", "", "number of replicas"),
+    Argument("x-max-age", any_value, STREAM, REFUSED, "", "", "of streams"),
+    Argument("x-stream-max-segment-size-bytes", not_negative, STREAM, REFUSED, "", "", "of streams"),
+    Argument("x-stream-filter-size-bytes", not_negative, STREAM, REFUSED, "", "", "of streams"),
+    Argument("x-initial-cluster-size", positive, STREAM, REFUSED, "", "", "of streams"),
+    Argument(
+        "x-queue-leader-locator", locator, BOTH_AND_STREAM, NO_EFFECT,
+        "`client-local`, `balanced`, `random`, `least-leaders`, `min-masters`", "", "place in a cluster",
+    ),
+    Argument("x-queue-mode", any_value, CLASSIC, NO_EFFECT, "any", "", "`lazy`: every queue of Leveret pages"),
+    Argument("x-queue-master-locator", any_value, CLASSIC, NO_EFFECT, "any", "", "place in a cluster"),
+    Argument(
+        "x-delivery-limit", any_value, QUORUM, HONOURED, "a number; negative for no limit; what is none is ignored",
+        "20", "how many deliveries of a message may fail before it is dead",
+    ),
+    Argument(
+        "x-delayed-retry-type", any_value, QUORUM, HONOURED, "`all`, `failed`, `returned`; anything else is ignored",
+        "none", "which returned messages wait before they are ready again",
+    ),
+    Argument(
+        "x-delayed-retry-min", any_value, QUORUM, HONOURED, "ms above 0; else there is no delay", "none",
+        "how long, times the failed deliveries",
+    ),
+    Argument(
+        "x-delayed-retry-max", any_value, QUORUM, HONOURED, "ms above 0", "the least", "and how long at most"
+    ),
     # Leveret's own
     Argument(
-        "x-retry",
-        retry_policy,
-        "classic quorum",
-        OWN,
-        "what failed is tried again later: a table or a text such as exponential;delay=1s;max-delay=1m;max=5",
+        "x-retry", retry_policy, BOTH, OWN,
+        "a text such as `exponential;delay=1s;max-delay=1m;max=5`, or a table of these", "none",
+        "what failed is tried again after a delay, so many times",
     ),
     Argument(
-        "x-group-header",
-        group_header,
-        "classic quorum",
-        OWN,
-        "messages with one value of this header go to one consumer at a time, in order; true: x-group-id",
+        "x-group-header", group_header, BOTH, OWN, "the name of a header; true for `x-group-id`", "none",
+        "messages with one value of this header go to one consumer at a time, in order",
     ),
     Argument(
-        "x-message-deduplication",
-        deduplication,
-        "classic quorum",
-        OWN,
-        "ms in which a second message with the same message-id is not taken; or a table of window, header and size",
+        "x-message-deduplication", deduplication, BOTH, OWN,
+        "ms or a text such as `10m`, up to 10 years; or a table of `window` (that), `header` and `size` (keys)",
+        "none; the message-id; 100,000 keys", "a second message with the same key is not taken within so long",
     ),
     Argument(
-        "x-unique",
-        unique,
-        "classic quorum",
-        OWN,
-        "a message with the key of one that waits is refused (refuse) or takes its place (replace)",
+        "x-unique", unique, BOTH, OWN, "`refuse`, `replace`", "none",
+        "a message with the key of one that waits is refused, or takes its place",
     ),
     Argument(
-        "x-unique-header",
-        unique_header,
-        "classic quorum",
-        OWN,
-        "the header that is that key; default: message-id",
+        "x-unique-header", unique_header, BOTH, OWN, "the name of a header", "the message-id",
+        "which header that key is; wants `x-unique`",
     ),
-]
+]  # fmt: skip
 
+
+# Leveret's own that would do nothing elsewhere: nobody is to believe that they did.
+QUEUES_ONLY: Final = [row.name for row in ARGUMENTS if row.status == OWN and row.name != WINDOW]
 
 # Of consumers (rabbit_amqqueue:consume_args, and the consumer_arguments of each type).
 CONSUMER_ARGUMENTS: Final = [
-    Argument("x-priority", integer, "classic quorum stream", HONOURED, "who is served first: the highest"),
     Argument(
-        "x-consumer-timeout", not_negative, "quorum", HONOURED, "ms in which to acknowledge; 0: any time"
+        "x-priority", integer, BOTH_AND_STREAM, HONOURED, "a whole number", "0",
+        "the highest is served first, those below while it has no credit",
     ),
-    Argument("x-stream-offset", any_value, "stream", NOT_YET, "of streams"),
-    Argument("x-stream-filter", any_value, "stream", NOT_YET, "of streams"),
-    Argument("x-stream-match-unfiltered", any_value, "stream", NOT_YET, "of streams"),
-]
+    Argument(
+        "x-consumer-timeout", not_negative, QUORUM, HONOURED, "ms; 0 for any time", "the queue's",
+        "in which to settle what it gets",
+    ),
+    Argument("x-stream-offset", any_value, STREAM, REFUSED, "", "", "of streams"),
+    Argument("x-stream-filter", any_value, STREAM, REFUSED, "", "", "of streams"),
+    Argument("x-stream-match-unfiltered", any_value, STREAM, REFUSED, "", "", "of streams"),
+]  # fmt: skip
 
 
 def queue_type_of(arguments: Table) -> str:
@@ -306,15 +323,6 @@ def check_queue(arguments: Table, what: str, durable: bool, exclusive: bool, aut
     if queue_type == QUORUM:
         _check_quorum(what, durable, exclusive, auto_delete)
     return queue_type
-
-
-def _check_supported(row: Argument, value: object, queue_type: str, what: str) -> None:
-    if queue_type not in row.types:
-        raise PreconditionFailed(
-            f"invalid arg '{row.name}' for {what} of queue type rabbit_{queue_type}_queue"
-        )
-    if row.status == NOT_YET and (row.default is None or value != row.default):
-        raise PreconditionFailed(f"arg '{row.name}' for {what} is not supported by this version of Leveret")
 
 
 def _check_quorum(what: str, durable: bool, exclusive: bool, auto_delete: bool) -> None:
@@ -358,8 +366,10 @@ def _check_rows(rows: list[Argument], arguments: Table, queue_type: str, what: s
             if wrong:
                 raise _invalid(row.name, what, wrong)
     for row in rows:
-        if row.name in arguments:
-            _check_supported(row, arguments[row.name], queue_type, what)
+        if row.name in arguments and queue_type not in row.types:
+            raise PreconditionFailed(
+                f"invalid arg '{row.name}' for {what} of queue type rabbit_{queue_type}_queue"
+            )
 
 
 def _invalid(name: str, what: str, wrong: str) -> PreconditionFailed:

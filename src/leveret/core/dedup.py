@@ -21,6 +21,8 @@ from librt.strings import BytesWriter, read_i64_be, write_i64_be
 from leveret.core.destination import Table
 from leveret.core.page import OUT
 from leveret.core.paging import PagedLane
+from leveret.core.retry import shown
+from leveret.core.spans import span_ms
 from leveret.core.view import view_of
 from leveret.core.watching import Visitor, Watcher
 from leveret.errors import Damaged
@@ -207,32 +209,31 @@ class Rebuild(Visitor):
 def window_of(arguments: Table) -> Window | None:
     """The window that a queue or an exchange was declared with; its arguments have been checked."""
     value = arguments.get(WINDOW)
-    if isinstance(value, int):
-        return Window(value, "", DEDUPLICATION_KEYS)
-    if not isinstance(value, dict):
+    if value is None:
         return None
-    window = value.get("window")
-    header = value.get("header", "")
-    size = value.get("size", DEDUPLICATION_KEYS)
-    if not isinstance(window, int) or not isinstance(header, str) or not isinstance(size, int):
+    table: dict[str, object] = value if isinstance(value, dict) else {"window": value}
+    window_ms = span_ms(table.get("window"))
+    header = table.get("header", "")
+    size = table.get("size", DEDUPLICATION_KEYS)
+    if window_ms <= 0 or not isinstance(header, str) or not isinstance(size, int):
         return None
-    return Window(window, header, size)
+    return Window(window_ms, header, size)
 
 
 def wrong_window(value: object) -> str:
     """What is wrong with an x-message-deduplication, empty if nothing is."""
-    if isinstance(value, bool) or not isinstance(value, (int, dict)):
-        return '"expected milliseconds, or a table of window, header and size"'
+    if isinstance(value, bool) or not isinstance(value, (int, str, dict)):
+        return '"expected milliseconds, a text such as 10m, or a table of window, header and size"'
     table: dict[str, object] = value if isinstance(value, dict) else {"window": value}
     for name in table:
         if name not in ("window", "header", "size"):
             return f"\"unknown key '{name}', expected window, header or size\""
-    window = table.get("window")
-    if isinstance(window, bool) or not isinstance(window, int) or not 0 < window <= DELAY_MAX_MS:
-        return f'"window has to be 1 to {DELAY_MAX_MS} ms"'
+    window_ms = span_ms(table.get("window"))
+    if not 0 < window_ms <= DELAY_MAX_MS:
+        return f'"window has to be 1 to {DELAY_MAX_MS} ms, or a text such as 10m, got {shown(table.get("window"))}"'
     header = table.get("header", "x")
     if not isinstance(header, str) or not header:
-        return '"header has to be the name of one"'
+        return '"header has to be the name of a header that holds the key; leave it out for the message-id"'
     size = table.get("size", 1)
     if isinstance(size, bool) or not isinstance(size, int) or not 0 < size <= DEDUPLICATION_KEYS_MAX:
         return f'"size has to be 1 to {DEDUPLICATION_KEYS_MAX} keys"'

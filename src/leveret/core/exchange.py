@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final, final
 
+from leveret.core.arguments import QUEUES_ONLY
 from leveret.core.dedup import WINDOW, wrong_window
 from leveret.core.destination import (
     NO_ARGUMENTS,
@@ -130,6 +131,9 @@ def check_exchange(kind: str, arguments: Table, what: str) -> None:
         check_exchange(inner, arguments, what)
     elif kind == CONSISTENT_HASH:
         check_hash_arguments(arguments, what)
+    for name in QUEUES_ONLY:
+        if name in arguments:
+            raise PreconditionFailed(f"invalid arg '{name}' for {what}: only queues can have it")
     if WINDOW in arguments:
         wrong = wrong_window(arguments[WINDOW])
         if wrong:

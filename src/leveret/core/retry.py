@@ -10,6 +10,7 @@ import re
 from decimal import Decimal
 from typing import Final, final
 
+from leveret.core.spans import span_ms
 from leveret.native import i64
 
 FIXED: Final = "fixed"
@@ -26,8 +27,7 @@ DELAY_MAX_MS: Final = 315_360_000_000  # ten years, as for every other time
 TRIES_MAX: Final = 1_000
 MULTIPLIER_MAX: Final = 1_000.0
 
-UNITS: Final = {"": 1, "ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-DURATION: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)(ms|s|m|h|d|)")
+KEYS: Final = ("type", "delay", "max-delay", "multiplier", "jitter", "max")
 NUMBER: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 
 
@@ -107,6 +107,9 @@ def _fields_of(text: str, reading: Reading) -> dict[str, object]:
         name, equals, given = part.partition("=")
         key = name.strip()
         if not equals:
+            if key in KEYS:
+                reading.wrong = f"{key}: its value is missing, as in {key}=..."
+                continue
             given = key
             key = "type"
         if key in fields:
@@ -125,7 +128,9 @@ def _take(reading: Reading, key: str, given: object) -> None:
     elif key == "delay" or key == "max-delay":
         ms = _milliseconds(given)
         if ms < 0 or ms > DELAY_MAX_MS:
-            reading.wrong = f"{key}: expected milliseconds or a text such as 1s, got {shown(given)}"
+            reading.wrong = (
+                f"{key}: expected milliseconds or a text such as 1s, up to 10 years, got {shown(given)}"
+            )
         elif key == "delay":
             policy.delay_ms = ms
         else:
@@ -145,14 +150,13 @@ def _take(reading: Reading, key: str, given: object) -> None:
         if policy.jitter < 0.0 or policy.jitter > 1.0:
             reading.wrong = f"jitter: expected 0 to 1, got {shown(given)}"
     else:
-        reading.wrong = f"unknown key {shown(key)}"
+        reading.wrong = f"unknown key {shown(key)}, expected {', '.join(KEYS)}"
 
 
 def _milliseconds(given: object) -> int:
     """-1 if it is none."""
     if isinstance(given, str):
-        found = DURATION.fullmatch(given)
-        return -1 if found is None else int(float(found[1]) * UNITS[found[2]])
+        return span_ms(given)
     number = _number(given)
     return int(number) if number <= DELAY_MAX_MS else -1
 

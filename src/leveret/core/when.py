@@ -11,20 +11,16 @@ from decimal import Decimal
 from typing import Final
 
 from leveret.core.destination import Table
+from leveret.core.spans import EXPECTED, span_ms
 from leveret.errors import PreconditionFailed
 from leveret.native import i64
 from leveret.wire.field import Timestamp
 
 FARTHEST_MS: Final = 3_653 * 86_400_000
 MILLISECONDS_ABOVE: Final = 100_000_000_000  # as seconds that would be the year 5138
-UNITS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-PART: Final = re.compile(r"([0-9]{1,15})(ms|s|m|h|d)")
-PARTS: Final = re.compile(r"(?:[0-9]{1,15}(?:ms|s|m|h|d))+")
-NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
+DELAY: Final = re.compile(r"-?[0-9]{1,18}")
+SINCE_1970: Final = re.compile(r"[0-9]{9,18}")  # as a text: shorter ones are dates, such as 20300101
 AT: Final = "an AMQP timestamp, a whole number (of seconds since 1970, of milliseconds above 10^11), or a time in ISO 8601"
-AFTER: Final = (
-    "a whole number of milliseconds, or a text such as '10s', '5m' or '1h30m' (units ms, s, m, h, d)"
-)
 
 
 def due_ms(headers: Table, delays: bool, now_ms: i64) -> i64:
@@ -60,17 +56,23 @@ def _time(value: object) -> int:
         pass
     elif isinstance(value, int):
         if value >= 0:
-            return value if value > MILLISECONDS_ABOVE else value * 1_000
+            return _of_number(value)
     elif isinstance(value, Timestamp):
-        return value.seconds if value.seconds > MILLISECONDS_ABOVE else value.seconds * 1_000
+        return _of_number(value.seconds)
     elif isinstance(value, datetime):
         return _of_datetime(value)
     elif isinstance(value, str):
+        if SINCE_1970.fullmatch(value):
+            return _of_number(int(value))
         try:
             return _of_datetime(datetime.fromisoformat(value))
         except (ValueError, OverflowError):
             pass
     raise PreconditionFailed(f"invalid x-deliver-at {shown(value)}: it is {AT}")
+
+
+def _of_number(since_1970: int) -> int:
+    return since_1970 if since_1970 > MILLISECONDS_ABOVE else since_1970 * 1_000
 
 
 def _of_datetime(time: datetime) -> int:
@@ -82,24 +84,17 @@ def _of_datetime(time: datetime) -> int:
 
 
 def _span(value: object) -> int:
-    if isinstance(value, bool):
-        pass
-    elif isinstance(value, int):
-        if value >= 0:
-            return value
-    elif isinstance(value, str):
-        if PARTS.fullmatch(value):
-            return sum(int(n) * UNITS[unit] for n, unit in PART.findall(value))
-        if NUMBER.fullmatch(value) and not value.startswith("-"):
-            return int(value)
-    raise PreconditionFailed(f"invalid x-deliver-after {shown(value)}: it is {AFTER}")
+    ms = span_ms(value)
+    if ms < 0:
+        raise PreconditionFailed(f"invalid x-deliver-after {shown(value)}: it is {EXPECTED}")
+    return ms
 
 
 def _delay(value: object) -> int:
     """As the plugin has it (rabbit_delayed_message_utils): numbers lose what is behind the point, what is neither a
     number nor a text asks for nothing, and the past is now."""
     if isinstance(value, str):
-        if NUMBER.fullmatch(value):
+        if DELAY.fullmatch(value):
             return int(value)
         raise PreconditionFailed(f"invalid x-delay {shown(value)}: it is a whole number of milliseconds")
     if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):

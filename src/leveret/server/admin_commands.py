@@ -18,6 +18,7 @@ from leveret import build
 from leveret._version import VERSION
 from leveret.core import serving
 from leveret.core.asking import Durable, OneMessage
+from leveret.core.attempts import check_retry
 from leveret.core.broker import Broker
 from leveret.core.intake import ASKS_BY_HEADERS, ASKS_EXPIRATION
 from leveret.core.queue import Queue
@@ -251,9 +252,12 @@ class Commands:
                 f"no queue takes this message: exchange '{exchange}', routing key '{key}' in vhost '{vhost.name}'"
             )
         vhost.set_terms(route, message, ASKS_EXPIRATION | ASKS_BY_HEADERS)
+        check_retry(queues, message)
         position = vhost.take(route, queues, message)
         if vhost.refused:
-            raise PreconditionFailed("a queue that is full refused this message")
+            raise PreconditionFailed(
+                "a queue refused this message: it is full, or a message with this key waits in it already"
+            )
         await self._durable(int(position))
         return {"queues": len(queues)}
 

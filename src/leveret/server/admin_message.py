@@ -37,8 +37,9 @@ def properties_from(values: object, persistent: bool) -> Properties:
             raise CommandInvalid(f"property '{name}' is unknown or has a value of the wrong type")
         if isinstance(value, str) and len(value.encode("utf-8", "surrogateescape")) > SHORT_STRING_BYTES:
             raise CommandInvalid(f"property '{name}' is longer than {SHORT_STRING_BYTES} bytes")
-        if isinstance(value, int) and not 0 <= value < (256 if name == "priority" else 1 << 63):
-            raise CommandInvalid(f"property '{name}' is out of range")
+        most = 255 if name == "priority" else (1 << 63) - 1
+        if isinstance(value, int) and not 0 <= value <= most:
+            raise CommandInvalid(f"property '{name}' is 0 to {most}, not {value}")
         setattr(properties, name, value)
     return properties
 
