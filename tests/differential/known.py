@@ -272,7 +272,7 @@ def _soft_limit(difference: Difference) -> bool:
 KNOWN: list[Known] = [
     Known(
         "a dead letter begins anew",
-        "a dead letter is new to its queue; RabbitMQ 4.3 marks it redelivered and goes on counting deliveries",
+        "a dead letter of a classic queue, or in one, is new; RabbitMQ 4.3 marks it redelivered and goes on counting",
         _counts_begin_anew,
         versions=("4.3",),
         ends=False,

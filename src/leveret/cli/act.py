@@ -118,7 +118,10 @@ def _readable(message: dict[str, Any]) -> dict[str, Any]:
 @options.broker
 @options.vhost
 def purge(client: Client, queue: str, vhost: str) -> None:
-    """Drop the messages that are ready in a queue; those that are delivered and unacknowledged stay."""
+    """Drop the messages that are ready in a queue or wait for a retry.
+
+    Those that are delivered and unacknowledged stay, and those that are not due: see `leveret scheduled`.
+    """
     click.echo(f"{client.ask('purge', vhost=vhost, queue=queue)['messages']} messages dropped")
 
 
