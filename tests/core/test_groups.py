@@ -215,6 +215,22 @@ def test_groups_on_pages() -> None:
     assert rig.disk.pages.list() == []
 
 
+@pytest.mark.parametrize("memory_bytes", [2_000, 10_000_000])
+def test_a_key_that_waits_for_the_disk_keeps_its_turn(memory_bytes: int) -> None:
+    rig = Rig(memory_bytes=memory_bytes, page_slots=8)
+    queue = grouped(rig)
+    bodies = [f"{chr(0x4E00 + n)}{n}" for n in range(200)]
+    send(rig, *bodies)
+    rig.settle_down()
+    rig = rig.crash()
+    queue = rig.vhost.queue("q", None)
+    hand = Hand(rig, queue, 3)
+    for n in range(200):
+        rig.settle_down()
+        hand.settle(n + 1, ACCEPTED)
+    assert got(hand) == bodies
+
+
 @pytest.mark.parametrize(("value", "more"), [("", {}), (3, {}), (False, {}), ("key", {"x-max-priority": 3})])
 def test_what_is_no_group(value: object, more: dict[str, object]) -> None:
     rig = Rig()

@@ -191,25 +191,31 @@ class Groups(Watcher):
             if first:
                 key.owner = None
             self.stuck = True
-        self._list(key)
+        self._list(key, not done)
         return done
 
-    def _list(self, key: Key) -> None:
-        """Put a key where it is looked for, if something of it may be handed out."""
+    def _list(self, key: Key, first: bool = False) -> None:
+        """Put a key where it is looked for, if something of it may be handed out. first: it keeps its turn."""
         if key.live == 0 or key.asleep > 0 or key.leaving:
             return
         owner = key.owner
         if owner is None:
             if key.place != FREE:
                 key.place = FREE
-                self.free.append(key)
+                if first:
+                    self.free.appendleft(key)
+                else:
+                    self.free.append(key)
         elif key.place != OWNED:
             key.place = OWNED
             own = self.owned.get(owner)
             if own is None:
                 own = deque()
                 self.owned[owner] = own
-            own.append(key)
+            if first:
+                own.appendleft(key)
+            else:
+                own.append(key)
 
     # ---- indexing
 
