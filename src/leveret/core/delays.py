@@ -12,12 +12,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, final
 
+from librt.strings import BytesWriter, read_i64_le, write_i64_le
+
 from leveret.core.holder import FIRST_DELAYED, Holder
 from leveret.core.lane import Lane
 from leveret.core.page import ASLEEP, COLD, HOT, LOADING, Page
 from leveret.core.paging import LaneTask
 from leveret.core.timetable import MESSAGE, PAGE, Client, Timetable, kind_of, seq_of
 from leveret.core.view import view_of
+from leveret.core.wheel import ENTRY_BYTES, entries_of
 from leveret.core.when import due_ms
 from leveret.journal import LANE_INDEX_SHIFT
 from leveret.limits import LOG_BACKLOG_BYTES
@@ -98,10 +101,8 @@ class Delays:
         self.pager = pager
         self.timetable = Timetable()
         self.lanes: dict[int, Delayed] = {}
-        self.line: list[
-            tuple[int, int]
-        ] = []  # what is due and was taken out of the timetable; from `at` on to be done
-        self.at: i64 = 0
+        self.line = b""  # what is due and was taken out of the timetable; from `at` on to be done
+        self.at: i64 = 0  # in bytes
         self.reading: i64 = 0  # pages on their way
         self.moved: i64 = 0
         self.mixed = False  # messages were entered in another order than they came
@@ -118,8 +119,7 @@ class Delays:
         if lane.asleep >= self.pager.page_slots:
             lane = holder.lane_at(lane_of(first, due))
         client = self._client(holder, lane)
-        seq = lane.push(m)
-        lane.seize(seq)
+        seq = lane.push_asleep(m)
         page = lane.tail
         assert page is not None
         if not client.unread(page):
@@ -182,19 +182,23 @@ class Delays:
                 at = self.timetable.next_ms()
                 if at < 0 or at > now:
                     return False
-                self.line = self.timetable.pop_due(now, MOVES)
+                self.line = self.timetable.take_due(now, MOVES)
                 self.at = 0
                 if self.mixed:
-                    self.line.sort(key=self._rank)
+                    self.line = pack(sorted(entries_of(self.line), key=self._rank))
                 if not self.line:
                     return 0 <= self.timetable.next_ms() <= now
             if self.journal.backlog_bytes > LOG_BACKLOG_BYTES:
                 return False
-            if not self._serve(i64(self.line[self.at][1])):
+            if not self._serve(read_i64_le(self.line, self.at + 8)):
                 self._read_ahead()
                 return False
             left -= 1
         return True
+
+    def rest(self) -> list[tuple[int, int]]:
+        """(when, entry) of what is due and not done."""
+        return entries_of(self.line[self.at :])
 
     def _rank(self, item: tuple[int, int]) -> tuple[int, int, int]:
         """Of one time, those that came first: a level's first lane was filled before the others."""
@@ -212,7 +216,7 @@ class Delays:
             self._fetch(client, page)
             if not page.in_memory():
                 return client.failed
-        self.at += 1
+        self.at += ENTRY_BYTES
         self.timetable.client_of(entry)
         if page is None or client.failed:
             return True
@@ -240,12 +244,9 @@ class Delays:
 
     def _put_back(self) -> None:
         """What was read may be due before the rest of the line."""
-        line = self.line
-        i = self.at
-        while i < i64(len(line)):
-            self.timetable.put_back(line[i][0], line[i][1])
-            i += 1
-        self.line = []
+        for at_ms, entry in self.rest():
+            self.timetable.put_back(at_ms, entry)
+        self.line = b""
         self.at = 0
 
     def _fetch(self, client: Delayed, page: Page) -> None:
@@ -258,9 +259,9 @@ class Delays:
     def _read_ahead(self) -> None:
         """The line waits for a page: others that it needs may come meanwhile."""
         line = self.line
-        i = self.at + 1
-        while i < i64(len(line)) and self.reading < READS:
-            entry = i64(line[i][1])
+        at = self.at + ENTRY_BYTES
+        while at < i64(len(line)) and self.reading < READS:
+            entry = read_i64_le(line, at + 8)
             client = self.timetable.peek(entry)
             assert isinstance(client, Delayed)
             if not client.gone and not client.failed:
@@ -268,7 +269,7 @@ class Delays:
                 page = client.lane.page_with(seq)
                 if page is not None and not page.in_memory() and self._needed(client, page, entry, seq):
                     self._fetch(client, page)
-            i += 1
+            at += ENTRY_BYTES
 
     # ---- memory
 
@@ -296,6 +297,14 @@ class Delays:
             client.lane.store(page, True)
             if page.place != HOT and not unread:
                 self.timetable.add(client, page.look_ms - LEAD_MS, PAGE, page.base)
+
+
+def pack(entries: list[tuple[int, int]]) -> bytes:
+    out = BytesWriter()
+    for at_ms, entry in entries:
+        write_i64_le(out, at_ms)
+        write_i64_le(out, entry)
+    return out.getvalue()
 
 
 def number_of(lane: Lane) -> int:

@@ -46,6 +46,21 @@ class Lane(PagedLane):
         self.next_seq = seq + 1
         return seq
 
+    def push_asleep(self, m: Message) -> i64:
+        """The same, but it sleeps at once."""
+        seq = self.push(m)
+        page = self.tail
+        assert page is not None
+        page.touch(page.count)[page.count - 1] = 4
+        page.ready -= 1
+        page.out += 1
+        self.ready -= 1
+        self.out += 1
+        self.asleep += 1
+        if self.weighs:
+            self.ready_bytes -= m.size_bytes
+        return seq
+
     def logged(self, seq: i64) -> None:
         """The message just pushed is in the journal's open block."""
         journal = self.journal

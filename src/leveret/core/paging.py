@@ -104,6 +104,7 @@ class PagedLane:
         self.durable = durable
         self.pages: list[Page] | None = None  # allocated with the first message: there are many idle queues
         self.tail: Page | None = None
+        self.found: Page | None = None  # by its number, last
         self.next_seq: i64 = 0
         self.ready: i64 = 0
         self.out: i64 = 0
@@ -182,12 +183,16 @@ class PagedLane:
 
     def page_with(self, seq: i64) -> Page | None:
         """The page that has this number, if there is one. The message may be gone."""
+        last = self.found
+        if last is not None and last.base <= seq < last.base + last.count and not last.dropped:
+            return last
         pages = self.pages
         if pages is None:
             return None
         i = self._index(seq)
         if i >= i64(len(pages)) or pages[i].base > seq or pages[i].base + pages[i].count <= seq:
             return None
+        self.found = pages[i]
         return pages[i]
 
     def _advance(self) -> Page | None:
@@ -232,6 +237,7 @@ class PagedLane:
             self.pager.delete(self.lid, page.base)
         self._lighter(page, page.size_bytes)
         page.messages = None
+        self.found = None
 
     def drop(self) -> None:
         """The queue is gone: so is everything in it. The caller has journaled that."""
@@ -243,6 +249,7 @@ class PagedLane:
                 page.messages = None
         self.pages = None
         self.tail = None
+        self.found = None
         self.cursor_page = None
         self.ready = 0
         self.out = 0

@@ -68,7 +68,7 @@ class Survey:
         self.found: list[Scheduled] = []
         self.order = 0
         line = BytesWriter()
-        for due_ms, entry in delays.line[int(delays.at) :]:
+        for due_ms, entry in delays.rest():
             write_i64_le(line, due_ms)
             write_i64_le(line, entry)
         self.groups = delays.timetable.wheel.groups()

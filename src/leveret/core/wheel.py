@@ -31,6 +31,16 @@ def first_of(chunk: bytes, at: i64) -> i64:
     return read_i64_le(chunk, at)
 
 
+def entries_of(pieces: bytes) -> list[tuple[int, int]]:
+    """(when, what) of each entry."""
+    found: list[tuple[int, int]] = []
+    at: i64 = 0
+    while at < i64(len(pieces)):
+        found.append((read_i64_le(pieces, at), read_i64_le(pieces, at + 8)))
+        at += ENTRY_BYTES
+    return found
+
+
 @final
 class Slot:
     """Entries in the order in which they came. Some at the front may have been read."""
@@ -161,15 +171,21 @@ class Wheel:
 
     def pop_due(self, now_ms: i64, limit: i64) -> list[tuple[int, int]]:
         """Take out what is due, in order, up to `limit` of them. What is then left and due shows in `next_ms`."""
-        found: list[tuple[int, int]] = []
+        return entries_of(self.take_due(now_ms, limit))
+
+    def take_due(self, now_ms: i64, limit: i64) -> bytes:
+        """The same, as entries."""
+        found = BytesWriter()
         late = self.late
         spills = SPILLS
-        while i64(len(found)) < limit:
+        self.sure = False
+        while i64(len(found)) < limit * ENTRY_BYTES:
             if late:
                 if i64(late[0][0]) > now_ms:
                     break
                 due_ms, _, value = heapq.heappop(late)
-                found.append((due_ms, value))
+                write_i64_le(found, due_ms)
+                write_i64_le(found, value)
                 continue
             if self.spilling is not None:
                 if spills == 0:
@@ -181,12 +197,10 @@ class Wheel:
             if start < 0 or start > now_ms:
                 self.soonest = start
                 self.sure = True
-                self.count -= len(found)
-                return found
+                break
             self._enter(start, found, limit)
-        self.sure = False
-        self.count -= len(found)
-        return found
+        self.count -= i64(len(found)) // ENTRY_BYTES
+        return found.getvalue()
 
     def groups(self) -> list[tuple[int, list[bytes]]]:
         """All entries as they are, in pieces, in groups that follow each other in time: (from when on, pieces)."""
@@ -218,7 +232,7 @@ class Wheel:
             level += 1
         return found
 
-    def _enter(self, start: i64, found: list[tuple[int, int]], limit: i64) -> None:
+    def _enter(self, start: i64, found: BytesWriter, limit: i64) -> None:
         """Go to the slot that was found: take from it if it is of the lowest level, else begin to spill it."""
         level = self.level
         slots = self.levels[level]
@@ -237,20 +251,19 @@ class Wheel:
         slots[self.index] = None
         self.held[level] -= 1
 
-    def _take(self, slot: Slot, found: list[tuple[int, int]], limit: i64) -> None:
-        left = limit - i64(len(found))
+    def _take(self, slot: Slot, found: BytesWriter, limit: i64) -> None:
+        left = limit * ENTRY_BYTES - i64(len(found))
         while left > 0:
             chunk = slot.chunk()
             n: i64 = len(chunk)
             if n == 0:
                 return
             at = slot.read
-            while at < n and left > 0:
-                found.append((read_i64_le(chunk, at), read_i64_le(chunk, at + 8)))
-                at += ENTRY_BYTES
-                left -= 1
-            slot.read = at
-            if at == n:
+            stop = min(n, at + left)
+            found.write(chunk[at:stop])
+            left -= stop - at
+            slot.read = stop
+            if stop == n:
                 slot.chunk_read()
 
     def _spill(self, slot: Slot) -> None:
