@@ -425,6 +425,7 @@ int main(int argc, char **argv) {
         if (p[0].revents & (POLLIN | POLLHUP | POLLERR)) on_readable(&out);
         for (int i = 0; i < n; i++) {
             if (p[i + 1].revents & (POLLIN | POLLHUP | POLLERR)) on_readable(&in[i]);
+            if (!publishing && in[i].rejects && in[i].unacked) settle(&in[i]);     /* the rest: it is missed elsewhere */
             flush(&in[i]);
         }
     }
