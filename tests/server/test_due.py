@@ -1,48 +1,69 @@
-"""Messages that are due between two ticks: the server is there in time, and not ten times a second only."""
+"""Messages that are due between two ticks: the server asks for a turn of its own for them."""
 
 from __future__ import annotations
 
-import itertools
-import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from tests.torture.broker import Broker
+from leveret import config
+from leveret.core.broker import Broker
+from leveret.message import AMQP091, Message, Terms
+from leveret.server.server import Server
 
-pika = pytest.importorskip("pika")
 
-MESSAGES = 100
-APART_MS = 10
-FIRST_MS = 500
+class Loop:
+    """Keeps what it is asked to call."""
+
+    def __init__(self) -> None:
+        self.later: list[float] = []
+        self.soon = 0
+
+    def call_later(self, delay_s: float, callback: Callable[[], Any]) -> None:
+        self.later.append(round(delay_s, 3))
+
+    def call_soon(self, callback: Callable[[], Any]) -> None:
+        self.soon += 1
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    broker = Broker(tmp_path)
-    broker.start()
-    yield broker
-    broker.stop()
-    assert not broker.errors()
+def server() -> Server:
+    made = Server(config.load(None, {}, {"memory": True}))
+    made.open()
+    made.loop = Loop()  # type: ignore[assignment]
+    made.core_turn.now_ms = 1_000_000
+    return made
 
 
-def test_what_is_due_apart_comes_apart(broker: Broker) -> None:
-    """A second's messages, due 10 ms apart, come one by one or nearly so: ticks alone make ten crowds of them."""
-    with pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", broker.port)) as connection:
-        channel = connection.channel()
-        channel.exchange_declare("later", "x-delayed-message", arguments={"x-delayed-type": "fanout"})
-        channel.queue_declare("q")
-        channel.queue_bind("q", "later")
-        for number in range(MESSAGES):
-            headers = {"x-delay": FIRST_MS + APART_MS * number}
-            channel.basic_publish("later", "", str(number).encode(), pika.BasicProperties(headers=headers))
-        bodies, times = [], []
-        for _, _, body in channel.consume("q", auto_ack=True, inactivity_timeout=20):
-            bodies.append(body)
-            times.append(time.monotonic())
-            if body is None or len(bodies) == MESSAGES:
-                break
-    assert bodies == [str(number).encode() for number in range(MESSAGES)]
-    crowds = 1 + sum(later - earlier > 0.004 for earlier, later in itertools.pairwise(times))
-    assert crowds > 30
+def publish(broker: Broker, due_ms: int) -> None:
+    vhost = broker.add_vhost("/")
+    queue = vhost.declare_queue("q", False, False, False, {}, False, None)
+    route = vhost.resolve(b"\0\1q\0")
+    message = Message(b"m", route.raw, 1, False, AMQP091)
+    message.terms = Terms(broker.turn.now_ms, -1, due_ms, 0)
+    vhost.take(route, [queue], message)
+
+
+def test_a_turn_is_asked_for_when_something_is_due(server: Server) -> None:
+    publish(server.broker, 1_000_042)
+    server.turn()
+    server.turn()  # once is enough
+    assert server.loop.later == [0.042]  # type: ignore[attr-defined]
+    server.core_turn.now_ms = 1_000_042
+    server.turn()
+    assert server.broker.vhosts["/"].queue("q", None).ready_count() == 1
+
+
+def test_what_is_due_sooner_comes_sooner(server: Server) -> None:
+    publish(server.broker, 1_000_080)
+    server.turn()
+    publish(server.broker, 1_000_020)
+    server.turn()
+    assert server.loop.later == [0.08, 0.02]  # type: ignore[attr-defined]
+
+
+def test_what_is_far_off_is_left_to_the_tick(server: Server) -> None:
+    publish(server.broker, 1_009_000)
+    server.turn()
+    assert server.loop.later == []  # type: ignore[attr-defined]
