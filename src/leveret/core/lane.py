@@ -16,7 +16,7 @@ from leveret.errors import Bug
 from leveret.journal import FIRST_DELAYED, LANE_INDEX_SHIFT
 from leveret.limits import DELIVERED_MARK_STEP
 from leveret.message import Message
-from leveret.native import i64
+from leveret.native import i64, u8
 
 STEP_MAX: Final[i64] = DELIVERED_MARK_STEP
 BUSY: Final[i64] = 8  # marks in a tenth of a second from which on they are set ahead
@@ -113,7 +113,7 @@ class Lane(PagedLane):
             if count > slot + limit:  # slots that are passed over must not lead beyond what is allowed
                 count = slot + limit
         no_ack = c.no_ack
-        fresh: i64 = GONE if no_ack else OUT
+        fresh = u8(3) if no_ack else u8(2)  # GONE, OUT
         below = self.redelivered_below
         weighs = self.weighs
         watcher = self.watcher

@@ -19,14 +19,13 @@ from librt.strings import (
     read_i32_be,
     read_i64_be,
     write_i16_be,
-    write_i32_be,
     write_i64_be,
 )
 
 from leveret.errors import Damaged
 from leveret.journal import Held
 from leveret.message import Message, Terms
-from leveret.native import i16, i32, i64
+from leveret.native import i16, i64, u8
 
 # States of a slot. A slot beyond the touched ones is READY.
 READY: Final[i64] = 0
@@ -89,7 +88,7 @@ class Page(Held):
             self.states = states
         n: i64 = len(states)
         while n < upto:
-            states.append(READY)
+            states.append(u8(0))  # READY
             n += 1
         return states
 
@@ -140,10 +139,7 @@ class Page(Held):
                 flags: i64 = 1 if m.persistent else 0
                 if terms is not None:
                     flags += 2
-                w.append(flags)
-                w.append(m.protocol)
-                write_i16_be(w, i16(len(route)))
-                write_i32_be(w, i32(len(data)))
+                write_i64_be(w, flags << 56 | m.protocol << 48 | i64(len(route)) << 32 | i64(len(data)))
                 write_i64_be(w, m.size_bytes)
                 if terms is not None:
                     write_terms(w, terms)

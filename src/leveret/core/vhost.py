@@ -62,6 +62,7 @@ class Route:
         self.by_headers = False  # the queues depend on more of the message than its key
         self.reply = False  # to a requester, by its name; found anew for each publish
         self.simple = False  # nothing but the queues matters
+        self.stale = False  # not to be used again
         self.ranks = False  # and the priority of a message that has one
         self.store: ExchangeStore | None = None  # of the exchange, if it keeps something
 
@@ -177,11 +178,17 @@ class VHost:
         if not exchange and key.startswith(PREFIX):
             route.reply = True
             route.simple = False
+            route.stale = True
             return route
         if len(self.routes) >= ROUTES:
-            self.routes.clear()
+            self._forget_routes()
         self.routes[raw] = route
         return route
+
+    def _forget_routes(self) -> None:
+        for route in self.routes.values():
+            route.stale = True
+        self.routes.clear()
 
     def route_by_message(self, route: Route, routed: Routed) -> list[Queue]:
         """Where a message goes that more than its key decides of."""
@@ -333,7 +340,7 @@ class VHost:
         self.position = topology.position
         if topology.version != self.version:
             self.version = topology.version
-            self.routes.clear()
+            self._forget_routes()
             self.dead_routes.clear()
             if self.broker.stuck:
                 self.broker.try_again()

@@ -82,6 +82,8 @@ class AmqpPeer(Outlet):
         self.channels: dict[int, AmqpChannel] = {}
         self.last: AmqpChannel | None = None  # the channel used last
         self.routes: dict[bytes, Route] = {}  # the virtual host's, once this connection has published
+        self.last_raw = b""  # arguments of the publish before, and its route
+        self.last_route: Route | None = None
         self.vhost: VHost | None = None
         self.stopped = False  # takes no more input: closed, or cannot tell where a frame begins
         self.received_bytes: i64 = 0
@@ -274,11 +276,15 @@ class AmqpPeer(Outlet):
         if got != body:
             return -1
         raw = data[pos + 13 : end - 1]
-        route = self.routes.get(raw)
-        if route is None:
-            route = channel.resolve(raw)
-            if route is None:  # refused: the channel is closing, its content is passed over
-                return stop
+        route = self.last_route
+        if route is None or route.stale or raw != self.last_raw:
+            route = self.routes.get(raw)
+            if route is None:
+                route = channel.resolve(raw)
+                if route is None:  # refused: the channel is closing, its content is passed over
+                    return stop
+            self.last_raw = raw
+            self.last_route = route
         flags: i64 = i64(read_i16_be(data, end + 19)) & 0xFFFF
         persistent = False
         special = flags & (HAS_USER_ID | HAS_EXPIRATION) != 0
