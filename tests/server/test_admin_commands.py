@@ -210,3 +210,14 @@ def test_what_a_queue_refuses_is_an_error(desk: Desk) -> None:
     answers = [desk.publish(routing_key="u", properties={"message_id": each}) for each in "aabc"]
     refused = "a queue refused this message: it is full, or a message with this key waits in it already"
     assert answers == [{"queues": 1}, refused, {"queues": 1}, refused]
+
+
+def test_what_an_exchange_delays_needs_no_queue_yet(desk: Desk) -> None:
+    vhost = desk.broker.vhosts["/"]
+    vhost.declare_exchange(
+        "later", "x-delayed-message", True, False, False, {"x-delayed-type": "direct"}, False
+    )
+    late = {"headers": {"x-delay": 60_000}}
+    assert desk.publish(exchange="later", routing_key="k", properties=late) == {"queues": 0}
+    assert vhost.stores["later"].sleeping_count() == 1
+    assert "no queue takes this message" in desk.publish(exchange="later", routing_key="k")

@@ -233,12 +233,23 @@ class VHost:
         store = route.store
         set_terms(m, asks, store is not None and store.exchange.delays, self.turn.now_ms)
 
+    def delays(self, route: Route, m: Message) -> bool:
+        """Whether the exchange holds this message back for now, whoever takes it then."""
+        store = route.store
+        terms = m.terms
+        return (
+            store is not None
+            and store.exchange.delays
+            and terms is not None
+            and terms.due_ms > self.turn.now_ms
+        )
+
     def take(self, route: Route, queues: list[Queue], m: Message) -> i64:
         """Publish what is not plain, or to queues that are not. Returns its position; see `refused`."""
         self.refused = False
         store = route.store
         if store is not None:
-            return self._take_by_store(store, queues, m)
+            return self._take_by_store(route, store, queues, m)
         if route.reply and self.replies.hand(route.key, m) and not queues:
             return 0
         if not queues:
@@ -246,7 +257,7 @@ class VHost:
             return 0
         return max(offer(self, queues, m, None, 0), 0)
 
-    def _take_by_store(self, store: ExchangeStore, queues: list[Queue], m: Message) -> i64:
+    def _take_by_store(self, route: Route, store: ExchangeStore, queues: list[Queue], m: Message) -> i64:
         """As `take`, through an exchange that keeps something: all of it is one record."""
         journal = self.journal
         in_tx = journal.all_said() < 0
@@ -256,8 +267,7 @@ class VHost:
         now = self.turn.now_ms
         duplicate = store.is_duplicate(m, now)
         if not duplicate:
-            terms = m.terms
-            if store.exchange.delays and terms is not None and terms.due_ms > now:
+            if self.delays(route, m):
                 position = hold_at(self, store, m, None, 0)
             elif queues:
                 position = max(offer(self, queues, m, None, 0), 0)

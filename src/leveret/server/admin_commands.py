@@ -247,11 +247,11 @@ class Commands:
         cut_bcc(message)
         if route.by_headers or more is not None:
             queues = vhost.route_by_message(route, Seen(message, key, more))
-        if not queues:
+        vhost.set_terms(route, message, ASKS_EXPIRATION | ASKS_BY_HEADERS)
+        if not queues and not vhost.delays(route, message):
             raise NotFound(
                 f"no queue takes this message: exchange '{exchange}', routing key '{key}' in vhost '{vhost.name}'"
             )
-        vhost.set_terms(route, message, ASKS_EXPIRATION | ASKS_BY_HEADERS)
         check_retry(queues, message)
         position = vhost.take(route, queues, message)
         if vhost.refused:
