@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from leveret.limits import TABLE_SIZE_BYTES
 from leveret.wire.properties import Properties, decode_properties, encode_properties
-from leveret.wire.splice import splice_fields
+from leveret.wire.splice import Names, splice_fields
 from leveret.wire.table import encode_table
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -40,7 +40,8 @@ def test_a_splice_is_decoding_changing_and_encoding(
     properties: Properties, extra: dict[str, object], cut: set[str], cut_expiration: bool
 ) -> None:
     encoded = encode_properties(properties)
-    names = {name.encode() for name in cut | set(extra)}
+    gone = {name.encode() for name in cut | set(extra)}
+    names = Names(gone)
     around = b"#" * 19 + encoded + b"\xce#"
     out = splice_fields(
         around, 19, 19 + len(encoded), names, encode_table(extra)[4:], cut_expiration
@@ -48,7 +49,7 @@ def test_a_splice_is_decoding_changing_and_encoding(
     assert (out[:19], out[-2:]) == (around[:19], around[-2:])
     spliced = out[19:-2]
 
-    kept = {k: v for k, v in (properties.headers or {}).items() if k.encode() not in names}
+    kept = {k: v for k, v in (properties.headers or {}).items() if k.encode() not in gone}
     properties.headers = None if properties.headers is None and not extra else kept | extra
     if cut_expiration:
         properties.expiration = None
@@ -58,15 +59,17 @@ def test_a_splice_is_decoding_changing_and_encoding(
 
 def test_all_fields_of_a_name_go() -> None:
     twice = b"\x20\0\0\0\0\x11" + b"\x03x-aV" + b"\x01kV" + b"\x03x-at\x01" + b"\x01kV" + b"#"
-    spliced = splice_fields(twice, 0, len(twice) - 1, {b"x-a"}, b"", False).getvalue()
+    spliced = splice_fields(twice, 0, len(twice) - 1, Names({b"x-a"}), b"", False).getvalue()
     assert spliced == b"\x20\0\0\0\0\x06" + b"\x01kV" * 2 + b"#"
 
 
 def test_headers_that_would_be_too_long_stay_as_they_are() -> None:
     large = encode_properties(Properties(headers={"x-a": "a" * (TABLE_SIZE_BYTES - 20)}, expiration="7"))
     fields = encode_table({"x-b": "b" * 20})[4:]
-    properties = decode_properties(splice_fields(large, 0, len(large), {b"x-b"}, fields, True).getvalue())
+    properties = decode_properties(
+        splice_fields(large, 0, len(large), Names({b"x-b"}), fields, True).getvalue()
+    )
     assert properties.headers == {"x-a": "a" * (TABLE_SIZE_BYTES - 20)}
     assert properties.expiration is None
-    fits = decode_properties(splice_fields(large, 0, len(large), {b"x-a"}, fields, False).getvalue())
+    fits = decode_properties(splice_fields(large, 0, len(large), Names({b"x-a"}), fields, False).getvalue())
     assert fits.headers == {"x-b": "b" * 20}

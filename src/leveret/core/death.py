@@ -17,6 +17,7 @@ from leveret.message import Message
 from leveret.native import i64
 from leveret.wire.buffer import patch_long, put_longstr, put_shortstr
 from leveret.wire.find import find_field
+from leveret.wire.splice import Names
 
 REJECTED: Final[i64] = 1
 EXPIRED: Final[i64] = 2
@@ -25,15 +26,17 @@ DELIVERY_LIMIT: Final[i64] = 4
 NAMES: Final = ("", "rejected", "expired", "maxlen", "delivery_limit")
 ENCODED: Final = tuple([name.encode() for name in NAMES])
 
-DEATH_NAMES: Final[set[bytes]] = {
-    b"x-death",
-    b"x-first-death-exchange",
-    b"x-first-death-queue",
-    b"x-first-death-reason",
-    b"x-last-death-exchange",
-    b"x-last-death-queue",
-    b"x-last-death-reason",
-}
+DEATH_NAMES: Final = Names(
+    {
+        b"x-death",
+        b"x-first-death-exchange",
+        b"x-first-death-queue",
+        b"x-first-death-reason",
+        b"x-last-death-exchange",
+        b"x-last-death-queue",
+        b"x-last-death-reason",
+    }
+)
 HISTORY_BYTES: Final[i64] = 65_536  # longer histories lose their oldest deaths
 
 # Fields of tables up to their lengths: the length of the name, the name, the type byte.

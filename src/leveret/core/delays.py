@@ -44,7 +44,11 @@ READS: Final[i64] = 8  # pages on their way at once
 
 def parse_terms(m: Message, delays: bool, now_ms: i64) -> i64:
     """When a message is due, 0 for at once. delays: its exchange honours `x-delay`. Raises PreconditionFailed."""
-    return due_ms(view_of(m).times(m), delays, now_ms)
+    view = view_of(m)
+    after = view.delay_ms(m)
+    if after >= 0:
+        return now_ms + after if after > 0 else 0
+    return due_ms(view.times(m), delays, now_ms)
 
 
 def first_lane(wait_ms: i64) -> i64:

@@ -9,7 +9,6 @@ bounded by the window: a key nothing of which is in it costs nothing, and what w
 from __future__ import annotations
 
 from bisect import insort
-from collections import deque
 from typing import TYPE_CHECKING, Final, final
 
 from leveret.core.consumer import Consumer
@@ -20,6 +19,7 @@ from leveret.core.watching import Watcher
 from leveret.limits import GROUP_WINDOW
 from leveret.message import Message
 from leveret.native import i64
+from leveret.wire.splice import Names
 
 if TYPE_CHECKING:
     from leveret.core.lane import Lane
@@ -33,7 +33,7 @@ OWNED: Final[i64] = 2
 FIRST: Final = b"\x0dx-group-firstt\x01"  # encoded fields that are true
 LAST: Final = b"\x0cx-group-lastt\x01"
 ONLY: Final = FIRST + LAST
-NAMES: Final = {b"x-group-first", b"x-group-last"}
+NAMES: Final = Names({b"x-group-first", b"x-group-last"})
 
 
 @final
@@ -94,6 +94,36 @@ class Key:
 
 
 @final
+class Line:
+    """Keys in the order in which they came."""
+
+    def __init__(self) -> None:
+        self.keys: list[Key] = []
+        self.head: i64 = 0
+
+    def add(self, key: Key, first: bool) -> None:
+        """At the end, or where the next is taken."""
+        if not first:
+            self.keys.append(key)
+        elif self.head > 0:
+            self.head -= 1
+            self.keys[self.head] = key
+        else:
+            self.keys.insert(0, key)
+
+    def take(self) -> Key | None:
+        keys = self.keys
+        if self.head >= i64(len(keys)):
+            return None
+        key = keys[self.head]
+        self.head += 1
+        if self.head >= 64 and self.head * 2 >= i64(len(keys)):
+            del keys[: self.head]
+            self.head = 0
+        return key
+
+
+@final
 class Groups(Watcher):
     def __init__(self, queue: Queue, header: str) -> None:
         self.queue = queue
@@ -102,8 +132,8 @@ class Groups(Watcher):
         self.waiting: dict[int, Key] = {}  # by number
         self.out: dict[int, Key] = {}
         self.asleep: dict[int, Key] = {}
-        self.free: deque[Key] = deque()  # something waits, and nobody has it
-        self.owned: dict[Consumer, deque[Key]] = {}
+        self.free = Line()  # something waits, and nobody has it
+        self.owned: dict[Consumer, Line] = {}
         self.scanned: i64 = 0  # lower numbers are indexed
         self.next_turn: i64 = 0  # index of the consumer whose turn it is
         self.stuck = False  # something is on its way from disk, or to it
@@ -150,27 +180,29 @@ class Groups(Watcher):
         return key.place == place and key.owner is c and key.live > 0 and key.asleep == 0 and not key.leaving
 
     def _pick(self, c: Consumer) -> Key | None:
-        own = self.owned.get(c)
-        while own is not None and own:
-            key = own.popleft()
+        own = self.owned.get(c) if self.owned else None
+        key = None if own is None else own.take()
+        while own is not None and key is not None:
             if self._may_have(key, c, OWNED):
                 key.place = NOWHERE
                 return key
-        free = self.free
-        while free:
-            key = free.popleft()
+            key = own.take()
+        key = self.free.take()
+        while key is not None:
             if self._may_have(key, None, FREE):
                 key.place = NOWHERE
                 return key
+            key = self.free.take()
         return None
 
     def _give(self, c: Consumer, key: Key) -> bool:
         lane = self.queue.lane
         seq = key.take()
         number = int(seq)
-        while self.waiting.pop(number, None) is None:  # gone meanwhile
+        while number not in self.waiting:  # gone meanwhile
             seq = key.take()
             number = int(seq)
+        del self.waiting[number]
         first = key.owner is None
         self.out[number] = key
         key.live -= 1
@@ -202,20 +234,14 @@ class Groups(Watcher):
         if owner is None:
             if key.place != FREE:
                 key.place = FREE
-                if first:
-                    self.free.appendleft(key)
-                else:
-                    self.free.append(key)
+                self.free.add(key, first)
         elif key.place != OWNED:
             key.place = OWNED
             own = self.owned.get(owner)
             if own is None:
-                own = deque()
+                own = Line()
                 self.owned[owner] = own
-            if first:
-                own.appendleft(key)
-            else:
-                own.append(key)
+            own.add(key, first)
 
     # ---- indexing
 
@@ -322,25 +348,28 @@ class Groups(Watcher):
 
     def _settled(self, key: Key) -> None:
         if key.live == 0 and key.out == 0 and key.asleep == 0:
-            if key.named:
-                self.keys.pop(key.name, None)
+            if key.named and self.keys.get(key.name) is key:
+                del self.keys[key.name]
         else:
             self._list(key)
         self.queue.wake()
 
     def left(self, lane: PagedLane, seq: i64, m: Message | None) -> None:
         number = int(seq)
-        key = self.out.pop(number, None)
+        key = self.out.get(number)
         if key is not None:
+            del self.out[number]
             self._less_out(key)
             return
-        key = self.waiting.pop(number, None)
+        key = self.waiting.get(number)
         if key is not None:
+            del self.waiting[number]
             key.live -= 1
             self._settled(key)
             return
-        key = self.asleep.pop(number, None)
+        key = self.asleep.get(number)
         if key is not None:
+            del self.asleep[number]
             key.asleep -= 1
             self._settled(key)
 

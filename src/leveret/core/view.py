@@ -15,6 +15,7 @@ from leveret.core.destination import Routed, Table
 from leveret.errors import Bug
 from leveret.message import Message
 from leveret.native import i64, mypyc_attr
+from leveret.wire.splice import Names
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -22,6 +23,10 @@ class View:
     def headers(self, m: Message) -> Table:
         """All of them, decoded."""
         raise NotImplementedError
+
+    def delay_ms(self, m: Message) -> i64:
+        """Its header `x-deliver-after` if that is a plain number and nothing else says when it is due; else -1."""
+        return -1
 
     def times(self, m: Message) -> Table:
         """Those of the headers `x-deliver-at`, `x-deliver-after` and `x-delay` that it has, maybe with others."""
@@ -61,7 +66,7 @@ class View:
         `x-`."""
         raise NotImplementedError
 
-    def with_fields(self, m: Message, fields: bytes, names: set[bytes]) -> Message:
+    def with_fields(self, m: Message, fields: bytes, names: Names) -> Message:
         """The same, with encoded fields; without those of the names `names` that it had."""
         raise NotImplementedError
 
@@ -78,9 +83,7 @@ class View:
         """Routing keys that count besides the one of its route; None if there are none."""
         raise NotImplementedError
 
-    def dead_letter(
-        self, m: Message, route: bytes, fields: bytes, names: set[bytes], new_key: bool
-    ) -> Message:
+    def dead_letter(self, m: Message, route: bytes, fields: bytes, names: Names, new_key: bool) -> Message:
         """The message as a dead letter: on a new route, without its expiration, with the header fields `fields`, without
         those of the names `names` that it had. new_key: its copy_keys count no more."""
         raise NotImplementedError

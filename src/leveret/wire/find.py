@@ -205,6 +205,26 @@ def _step(data: bytes, at: i64, end: i64, depth: i64) -> i64:
     return at + size
 
 
+def only_like(data: bytes, pos: i64, end: i64, begin: bytes) -> i64:
+    """Where the type byte of the one field is in the table at `pos` whose name begins like this; -1 if there is none,
+    or more than one."""
+    stop = table_end(data, pos, end)
+    wanted = i64(len(begin))
+    found: i64 = -1
+    at = pos + 4
+    while at < stop:
+        size = i64(data[at])
+        type_at = at + 1 + size
+        if type_at >= stop:
+            raise overrun(size + 1, stop - at - 1)
+        if size >= wanted and i64(data[at + 1]) == i64(begin[0]) and data[at + 1 : at + 1 + wanted] == begin:
+            if found >= 0:
+                return -1
+            found = type_at
+        at = field_end(data, type_at, stop)
+    return found
+
+
 def fields_like(data: bytes, pos: i64, end: i64, begin: bytes) -> dict[str, object]:
     """The fields of the table at `pos` whose names begin like this, as plain values."""
     stop = table_end(data, pos, end)

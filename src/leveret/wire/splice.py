@@ -8,6 +8,8 @@ Knows nothing of what a header means.
 
 from __future__ import annotations
 
+from typing import final
+
 from librt.strings import BytesWriter, read_i16_be
 
 from leveret.limits import TABLE_SIZE_BYTES
@@ -17,11 +19,28 @@ from leveret.wire.find import field_end, table_end
 from leveret.wire.properties import EXPIRATION, HEADERS, find_property, place_of
 
 
+@final
+class Names:
+    """Names of fields, each beginning with `x-`."""
+
+    def __init__(self, names: set[bytes]) -> None:
+        self.names = names
+        self.lengths = bytearray(256)  # by length: whether there is one as long
+        for name in names:
+            self.lengths[len(name)] = 1
+
+    def has(self, data: bytes, at: i64, size: i64) -> bool:
+        """Whether the name of this size at `at` is one of them. Makes no object for most that are not."""
+        if self.lengths[size] == 0 or i64(data[at]) != 120 or i64(data[at + 1]) != 45:  # x-
+            return False
+        return data[at : at + size] in self.names
+
+
 def splice_fields(
-    data: bytes, pos: i64, end: i64, names: set[bytes], fields: bytes, cut_expiration: bool
+    data: bytes, pos: i64, end: i64, names: Names, fields: bytes, cut_expiration: bool
 ) -> BytesWriter:
-    """`data` with other properties from `pos` to `end`: those with the fields `fields`, and without those of the names
-    `names` (each begins with `x-`) that were there. Headers that would become too long stay as they are."""
+    """`data` with other properties from `pos` to `end`: those with the fields `fields`, and without those of these
+    names that were there. Headers that would become too long stay as they are."""
     flags: i64 = i64(read_i16_be(data, pos)) & 0xFFFF
     at = place_of(data, pos, end, HEADERS)
     stop = at
@@ -56,16 +75,15 @@ def splice_fields(
     return out
 
 
-def _without(data: bytes, at: i64, stop: i64, names: set[bytes]) -> bytes:
+def _without(data: bytes, at: i64, stop: i64, names: Names) -> bytes:
     """The fields from `at` to `stop` but for those of these names."""
     begin = at
     kept = b""
     while at < stop:
         size = i64(data[at])
         after = field_end(data, at + 1 + size, stop)
-        if size > 2 and i64(data[at + 1]) == 120 and i64(data[at + 2]) == 45:  # x-
-            if data[at + 1 : at + 1 + size] in names:
-                kept += data[begin:at]
-                begin = after
+        if size > 1 and names.has(data, at + 1, size):
+            kept += data[begin:at]
+            begin = after
         at = after
     return kept + data[begin:stop] if kept else data[begin:stop]

@@ -18,12 +18,14 @@ from leveret.native import i64, u8
 from leveret.protocol.amqp091.content import PROPERTIES, expiration_ms, properties_of
 from leveret.wire import properties as wire
 from leveret.wire.buffer import patch_long
-from leveret.wire.field import BINARY, BOOL, DOUBLE, FLOAT, LONG_STRING, VOID
-from leveret.wire.find import field_end, fields_like, find_field, value_at
-from leveret.wire.splice import splice_fields
+from leveret.wire.field import BINARY, BOOL, DOUBLE, FLOAT, LONG_STRING, SIGNED_INT, VOID
+from leveret.wire.find import field_end, fields_like, find_field, only_like, value_at
+from leveret.wire.splice import Names, splice_fields
 from leveret.wire.table import put_field
 
 DEATH: Final = b"x-death"
+AFTER: Final = b"x-deliver-after"
+AFTER_FIELD: Final = b"\x0fx-deliver-after"
 TIMES: Final = b"x-del"  # how the names begin of headers that say when a message is due
 
 
@@ -55,6 +57,18 @@ class AmqpView(View):
     def headers(self, m: Message) -> Table:
         found = wire.headers_at(m.data, PROPERTIES, header_end(m))
         return {} if found is None else found
+
+    def delay_ms(self, m: Message) -> i64:
+        end = header_end(m)
+        at = wire.find_property(m.data, PROPERTIES, end, wire.HEADERS)
+        if at < 0:
+            return -1
+        type_at = only_like(m.data, at, end, TIMES)
+        if type_at < 0 or i64(m.data[type_at]) != SIGNED_INT:
+            return -1
+        if m.data[type_at - i64(len(AFTER)) - 1 : type_at] != AFTER_FIELD:
+            return -1
+        return i64(read_i32_be(m.data, type_at + 1))
 
     def times(self, m: Message) -> Table:
         end = header_end(m)
@@ -103,9 +117,9 @@ class AmqpView(View):
         for name, value in extra.items():
             names.add(name.encode("utf-8", "surrogateescape"))
             put_field(fields, name, value)
-        return self.with_fields(m, fields.getvalue(), names)
+        return self.with_fields(m, fields.getvalue(), Names(names))
 
-    def with_fields(self, m: Message, fields: bytes, names: set[bytes]) -> Message:
+    def with_fields(self, m: Message, fields: bytes, names: Names) -> Message:
         data = m.data
         end = header_end(m)
         out = splice_fields(data, PROPERTIES, end, names, fields, False)
@@ -136,9 +150,7 @@ class AmqpView(View):
             return None
         return [key for key in named if isinstance(key, str)]
 
-    def dead_letter(
-        self, m: Message, route: bytes, fields: bytes, names: set[bytes], new_key: bool
-    ) -> Message:
+    def dead_letter(self, m: Message, route: bytes, fields: bytes, names: Names, new_key: bool) -> Message:
         data = m.data
         end = header_end(m)
         if new_key:
