@@ -8,7 +8,6 @@ import pytest
 
 from leveret.wire import methods, requests
 from leveret.wire.frames import FRAME_BODY, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD, PROTOCOL_HEADER
-from leveret.wire.table import encode_table
 
 from .talker import Talker, closed, publish, request, start_ok
 
