@@ -328,7 +328,12 @@ static void delete_queue(conn *c, const char *queue) {   /* deliveries may be on
 }
 static void close_connection(conn *c) {
     buf b = { 0 }; size_t at = method(&b, 0, 10, 50); p16(&b, 200); short_string(&b, ""); p32(&b, 0); end_frame(&b, at); send_all(c, &b);
-    while (recv(c->fd, c->r, READ_BYTES, 0) > 0) {}      /* until the broker ends it: it has done all before then */
+    static const u8 done[12] = { METHOD, 0, 0, 0, 0, 0, 4, 0, 10, 0, 51, FRAME_END };   /* the last that comes: all before is done */
+    ssize_t k; size_t n = 0; u8 *r = c->r;
+    while ((k = recv(c->fd, r + n, READ_BYTES - n, 0)) > 0) {
+        n += (size_t)k; size_t keep = n < sizeof done ? n : sizeof done; memmove(r, r + n - keep, keep); n = keep;
+        if (n == sizeof done && !memcmp(r, done, n)) break;
+    }
     free(b.p);
 }
 static void consume(conn *c, const char *queue) {
