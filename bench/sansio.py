@@ -49,18 +49,6 @@ class Scenario:
     consumed: bool = True
     different: bool = False  # each message asks something else
 
-    def asks(self, name: str, i: int) -> Asks:
-        """What the i-th message asks."""
-        if name == "durable-ttl":
-            return Asks(expiration="3600000")
-        if name == "durable-priorities":
-            return Asks(priority=i % 10)
-        if name == "durable-groups":
-            return Asks(headers={"x-group-id": f"customer-{i:06d}"})
-        if name == "durable-delay":
-            return Asks(headers={"x-deliver-after": DELAY_MS})
-        return Asks()
-
 
 SCENARIOS = {
     "transient": Scenario(durable=False),
@@ -74,6 +62,19 @@ SCENARIOS = {
     "durable-maxlen": Scenario(arguments={"x-max-length": MAX_LENGTH}, consumed=False),
     "durable-dead": Scenario(arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": GRAVE}),
 }
+
+
+def asks(name: str, i: int) -> Asks:
+    """What the i-th message of a scenario asks."""
+    if name == "durable-ttl":
+        return Asks(expiration="3600000")
+    if name == "durable-priorities":
+        return Asks(priority=i % 10)
+    if name == "durable-groups":
+        return Asks(headers={"x-group-id": f"customer-{i:06d}"})
+    if name == "durable-delay":
+        return Asks(headers={"x-deliver-after": DELAY_MS})
+    return Asks()
 
 
 class Sink(Link):
@@ -204,7 +205,7 @@ def run(name: str, messages: int) -> None:
         publisher.call((85, 10), b"\0")
     batches = [
         b"".join(
-            publish(1, QUEUE, BODY, scenario.durable, scenario.celery, scenario.asks(name, n * BATCH + i))
+            publish(1, QUEUE, BODY, scenario.durable, scenario.celery, asks(name, n * BATCH + i))
             for i in range(BATCH)
         )
         for n in range(BATCHES if scenario.different else 1)

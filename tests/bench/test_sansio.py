@@ -7,7 +7,7 @@ import pytest
 from bench import messages, sansio
 from bench.client import HEADER, METHOD
 from bench.instructions import SCENARIOS
-from leveret.wire.properties import delivery_mode_at
+from leveret.wire.properties import decode_properties, delivery_mode_at
 from leveret.wire.table import decode_table
 
 
@@ -40,3 +40,11 @@ def test_a_publish_is_method_header_and_body() -> None:
         assert data[at + 7 + size] == 0xCE
         at += size + 8
     assert kinds == [METHOD, HEADER, 3]
+
+
+def test_what_a_message_asks_stands_in_its_properties() -> None:
+    asks = messages.Asks(headers={"x-group-id": "a", "x-deliver-after": 500}, priority=7, expiration="60000")
+    data = messages.properties(persistent=True, celery=False, asks=asks)
+    found = decode_properties(data)
+    assert (found.headers, found.priority, found.expiration) == (asks.headers, 7, "60000")
+    assert found.delivery_mode == 2
