@@ -34,7 +34,7 @@ HELD_FRAMES_BYTES: Final = 1_048_576  # frames kept for a channel that waits for
 # queues
 PAGE_SLOTS: Final = 4_096
 PAGE_BYTES: Final = 4_194_304
-PAGES_IN_MEMORY_BYTES: Final = 67_108_864
+PAGES_IN_MEMORY_BYTES: Final = 50_331_648
 READ_AHEAD_PAGES: Final = 4
 DEDUPLICATION_KEYS: Final = 100_000  # keys that a window keeps, unless it says otherwise
 DEDUPLICATION_KEYS_MAX: Final = 10_000_000
