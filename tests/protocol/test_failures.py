@@ -103,5 +103,8 @@ def test_a_policy_that_makes_no_sense_closes_the_channel() -> None:
     talker.sync()
     (closed,) = talker.heard()
     assert (closed.name, closed["reply_code"]) == ("channel.close", 406)
-    assert closed["reply_text"] == "PRECONDITION_FAILED - invalid header 'x-retry': unknown key 'often'"
+    assert closed["reply_text"] == (
+        "PRECONDITION_FAILED - invalid header 'x-retry': "
+        "unknown key 'often', expected type, delay, max-delay, multiplier, jitter, max"
+    )
     assert talker.rig.vhost.queue("q", None).ready_count() == 0
