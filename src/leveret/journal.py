@@ -114,6 +114,10 @@ class Journal:
     def end_tx(self) -> i64:
         return 0
 
+    def in_tx(self) -> bool:
+        """A transaction is being gathered: where its records will be is not known yet."""
+        return False
+
     def all_said(self) -> i64:
         """The position at which all that has been journaled so far is on disk; -1 while a transaction is gathered."""
         return self.block

@@ -15,6 +15,7 @@ from leveret.core.destination import Table
 from leveret.core.retry import read_policy
 from leveret.core.values import INTEGERS, check_equal_argument, type_name, unequal
 from leveret.errors import PreconditionFailed
+from leveret.limits import DELAY_MAX_MS
 
 HONOURED: Final = "honoured"
 OWN: Final = "own"  # honoured, and unknown to RabbitMQ
@@ -27,7 +28,7 @@ STREAM: Final = "stream"
 BOTH: Final = "classic quorum"
 BOTH_AND_STREAM: Final = "classic quorum stream"
 
-EXPIRY_MAX_MS: Final = 315_360_000_000  # rabbit_misc:check_expiry: ten years
+EXPIRY_MAX_MS: Final = DELAY_MAX_MS  # rabbit_misc:check_expiry
 PRIORITY_MAX: Final = 255
 LOCATORS: Final = frozenset(("client-local", "balanced", "random", "least-leaders", "min-masters"))
 OVERFLOWS: Final = frozenset(("drop-head", "reject-publish", "reject-publish-dlx"))

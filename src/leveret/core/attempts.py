@@ -146,6 +146,14 @@ class LaneAttempts(Watcher):
             self.tried[int(seq)] = tried
         return tried
 
+    def came_back_once(self, seq: i64, failed: bool) -> Tried:
+        """One delivery more that was not accepted. failed: it counts as a failed one."""
+        tried = self.of(seq)
+        tried.acquired += 1
+        if failed:
+            tried.count += 1
+        return tried
+
     def note(self, seq: i64, tried: Tried) -> None:
         lane = self.lane
         if lane.durable:
@@ -249,10 +257,7 @@ class Attempts:
         known = self.of(lane)
         seq = first
         while seq <= last:
-            tried = known.of(seq)
-            tried.acquired += 1
-            if failed:
-                tried.count += 1
+            known.came_back_once(seq, failed)
             lane.doze(seq)
             queue.bury_later(lane, seq, REJECTED, None)
             seq += 1
@@ -260,10 +265,7 @@ class Attempts:
     def _return(self, known: LaneAttempts, seq: i64, failed: bool) -> None:
         rules = self.rules
         lane = known.lane
-        tried = known.of(seq)
-        tried.acquired += 1
-        if failed:
-            tried.count += 1
+        tried = known.came_back_once(seq, failed)
         if self._is_too_much(tried):
             lane.doze(seq)
             self._die(known, seq, tried, DELIVERY_LIMIT)
@@ -291,10 +293,7 @@ class Attempts:
         known = self.of(lane)
         seq = first
         while seq <= last:
-            tried = known.of(seq)
-            tried.acquired += 1
-            if failed:
-                tried.count += 1
+            tried = known.came_back_once(seq, failed)
             tried.failed(reason, self.queue.turn.now_ms)
             lane.doze(seq)
             if self._is_too_much(tried):

@@ -33,7 +33,6 @@ class Consumer:
         self.priority: i64 = 0
         self.timeout_ms: i64 = 0  # in which it has to settle a delivery; 0 for ever
         self.active = True  # false once cancelled: its unsettled deliveries may live on
-        self.delivered: i64 = 0
         self.arguments: dict[str, object] = {}
 
     def credit(self) -> i64:

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Final, final
 from librt.strings import BytesWriter, read_i64_be, write_i64_be
 
 from leveret.core.destination import Table
-from leveret.core.page import OUT
+from leveret.core.page import OUT, Page
 from leveret.core.paging import PagedLane
-from leveret.core.retry import shown
 from leveret.core.spans import span_ms
+from leveret.core.values import brief
 from leveret.core.view import view_of
 from leveret.core.watching import Visitor, Watcher
 from leveret.errors import Damaged
@@ -89,6 +89,17 @@ class Window:
         order = self.order
         while order and i64(order[0][0]) + self.window_ms <= now_ms:
             self._drop_oldest()
+
+    def took(self, key: bytes, now_ms: i64, journal: Journal, lane: i64, kept: bool, in_tx: bool) -> None:
+        """A message with this key was taken. Its key is journaled if it is `kept`, in one transaction with it: `said`
+        tells where that is, unless others do more in it (`in_tx`) and nobody knows yet."""
+        self.add(key, now_ms)
+        if not kept:
+            self.said(key, NEVER)
+            return
+        if in_tx:
+            self.said(key, -1)
+        journal.fact(lane, self.fact(key, now_ms))
 
     def fact(self, key: bytes, now_ms: i64) -> bytes:
         w = BytesWriter()
@@ -182,15 +193,6 @@ class Unique(Watcher):
             if spot is not None and spot.seq == seq and spot.lane is lane:
                 del self.spots[key]
 
-    def came_back(self, lane: PagedLane, seq: i64) -> None:
-        pass
-
-    def slept(self, lane: PagedLane, seq: i64) -> None:
-        pass
-
-    def dressed(self, lane: PagedLane, seq: i64, m: Message) -> Message:
-        return m
-
 
 @final
 class Rebuild(Visitor):
@@ -200,10 +202,11 @@ class Rebuild(Visitor):
         self.unique = unique
         self.lane = lane
 
-    def visit(self, seq: i64, m: Message) -> None:
-        key = key_of(m, self.unique.header)
-        if key:
-            self.unique.add(key, self.lane, seq)
+    def visit(self, page: Page, messages: list[Message | None]) -> None:
+        for slot, m in enumerate(messages):
+            key = b"" if m is None else key_of(m, self.unique.header)
+            if key:
+                self.unique.add(key, self.lane, page.base + slot)
 
 
 def window_of(arguments: Table) -> Window | None:
@@ -230,7 +233,7 @@ def wrong_window(value: object) -> str:
             return f"\"unknown key '{name}', expected window, header or size\""
     window_ms = span_ms(table.get("window"))
     if not 0 < window_ms <= DELAY_MAX_MS:
-        return f'"window has to be 1 to {DELAY_MAX_MS} ms, or a text such as 10m, got {shown(table.get("window"))}"'
+        return f'"window has to be 1 to {DELAY_MAX_MS} ms, or a text such as 10m, got {brief(table.get("window"), 40)}"'
     header = table.get("header", "x")
     if not isinstance(header, str) or not header:
         return '"header has to be the name of a header that holds the key; leave it out for the message-id"'

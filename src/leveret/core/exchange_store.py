@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
-from leveret.core.dedup import NEVER, Window, key_of, window_of
+from leveret.core.dedup import Window, key_of, window_of
 from leveret.core.exchange import Exchange
 from leveret.core.holder import Holder
 from leveret.core.lane import Lane
@@ -72,15 +72,10 @@ class ExchangeStore(Holder):
         key = self.asked_key
         if window is None or not key:
             return
-        window.add(key, now_ms)
-        if not m.persistent or not self.keeps():
-            window.said(key, NEVER)
-        elif in_tx:
-            window.said(key, -1)
-        else:
+        kept = m.persistent and self.keeps()
+        window.took(key, now_ms, self.home.journal, lane_id(self.exchange.qid, 0), kept, in_tx)
+        if kept and not in_tx:
             self.last_key = key
-        if m.persistent and self.keeps():
-            self.home.journal.fact(lane_id(self.exchange.qid, 0), window.fact(key, now_ms))
 
     def said(self, position: i64) -> None:
         """Where the log has the last transaction."""

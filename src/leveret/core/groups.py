@@ -406,6 +406,3 @@ class Groups(Watcher):
     def dressed(self, lane: PagedLane, seq: i64, m: Message) -> Message:
         telling = self.telling
         return m if i64(len(telling)) == 0 else view_of(m).with_fields(m, telling, NAMES)
-
-    def loaded(self, lane: PagedLane, page: Page) -> None:
-        pass

@@ -222,40 +222,11 @@ def place_of_racer(racer: Racer) -> bytes:
     return place_of(racer.destination)
 
 
-@final
-class ModulusMatcher(Matcher):
+class EveryBinding(Matcher):
+    """One of the bindings takes a message; a queue that is bound twice counts twice."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.bindings: dict[Binding, int] = {}
-        self.order: list[Destination] = []  # one for each binding, by place
-        self.stale = False
-
-    def add(self, binding: Binding) -> None:
-        self.bindings[binding] = 1
-        self.stale = True
-
-    def remove(self, binding: Binding) -> None:
-        self.bindings.pop(binding, None)
-        self.stale = True
-
-    def match(self, routed: Routed, out: Matched) -> None:
-        if self.stale:
-            self.stale = False
-            self.order = [binding.destination for binding in self.bindings]
-            self.order.sort(key=place_of)
-        n: i64 = len(self.order)
-        if n == 0:
-            return
-        keys = routed.key if routed.more is None else "\0".join([routed.key, *routed.more])
-        out[self.order[word_at(digest(keys.encode("utf-8", "surrogateescape")), 0) % n]] = 1
-
-
-@final
-class RandomMatcher(Matcher):
-    def __init__(self) -> None:
-        super().__init__()
-        self.reads_message = True  # in that it forgets where the last one went
-        self.random = Random()
         self.bindings: dict[Binding, int] = {}
         self.order: list[Destination] = []  # one for each binding
         self.stale = False
@@ -268,10 +239,36 @@ class RandomMatcher(Matcher):
         self.bindings.pop(binding, None)
         self.stale = True
 
+    def renew(self) -> bool:
+        """Bring `order` up to date. True if it had to be."""
+        if not self.stale:
+            return False
+        self.stale = False
+        self.order = [binding.destination for binding in self.bindings]
+        return True
+
+
+@final
+class ModulusMatcher(EveryBinding):
     def match(self, routed: Routed, out: Matched) -> None:
-        if self.stale:
-            self.stale = False
-            self.order = [binding.destination for binding in self.bindings]
+        if self.renew():
+            self.order.sort(key=place_of)
+        n: i64 = len(self.order)
+        if n == 0:
+            return
+        keys = routed.key if routed.more is None else "\0".join([routed.key, *routed.more])
+        out[self.order[word_at(digest(keys.encode("utf-8", "surrogateescape")), 0) % n]] = 1
+
+
+@final
+class RandomMatcher(EveryBinding):
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads_message = True  # in that it forgets where the last one went
+        self.random = Random()
+
+    def match(self, routed: Routed, out: Matched) -> None:
+        self.renew()
         n = len(self.order)
         if n > 0:
             out[self.order[int(self.random.random() * n)]] = 1

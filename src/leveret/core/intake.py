@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, final
 
-from leveret.core.dedup import NEVER, Spot
+from leveret.core.dedup import Spot
 from leveret.core.delays import parse_terms
 from leveret.core.holder import Holder
 from leveret.core.lane import Lane
@@ -63,7 +63,7 @@ def offer(home: VHost, queues: list[Queue], m: Message, source: Lane | None, sou
     if source is None or not bury_refused(queues):
         return _offer(home, queues, m, source, source_seq, source is None)
     journal = home.journal
-    in_tx = journal.all_said() < 0
+    in_tx = journal.in_tx()
     if not in_tx:
         journal.begin_tx()
     position = _offer(home, queues, m, source, source_seq, False)
@@ -139,7 +139,7 @@ def _offer(
     if not keyed:
         return _put(home, taken, m, source, source_seq)
     journal = home.journal
-    in_tx = journal.all_said() < 0
+    in_tx = journal.in_tx()
     if not in_tx:
         journal.begin_tx()
     position = _put(home, taken, m, source, source_seq)
@@ -151,7 +151,7 @@ def _offer(
         position = max(position, first_is_safe(journal, m))
     for target in taken:
         window = target.queue.window
-        if window is not None and target.key and m.persistent:
+        if window is not None and target.key and m.persistent and target.queue.lane.durable:
             window.said(target.key, position)
     return position
 
@@ -170,17 +170,24 @@ def _offer_one(home: VHost, queue: Queue, m: Message, source: Lane | None, sourc
     if terms is not None and terms.due_ms > home.turn.now_ms:
         lane, seq = broker.delays.hold(queue, m)
         return journal_move_one(home, m, lane, seq, source, source_seq)
-    lane = queue.lane
-    if queue.by_priority:
-        lane = queue.lane_of_priority(view_of(m).priority(m))
+    lane = lane_for(queue, m)
     seq = lane.push(m)
     queue.wake()
     position = journal_move_one(home, m, lane, seq, source, source_seq)
+    _entered(home, queue, lane, seq, terms)
+    return position
+
+
+def lane_for(queue: Queue, m: Message) -> Lane:
+    return queue.lane_of_priority(view_of(m).priority(m)) if queue.by_priority else queue.lane
+
+
+def _entered(home: VHost, queue: Queue, lane: Lane, seq: i64, terms: Terms | None) -> None:
+    """A message waits in a queue from now on."""
     if home.inherited > 0 and queue.attempts is not None:
         queue.attempts.inherit(lane, seq, home.inherited)
     if terms is not None:
-        broker.expiry.enter(queue, lane, seq, terms)
-    return position
+        home.broker.expiry.enter(queue, lane, seq, terms)
 
 
 def first_is_safe(journal: Journal, m: Message) -> i64:
@@ -191,18 +198,11 @@ def first_is_safe(journal: Journal, m: Message) -> i64:
 
 
 def _note_keys(home: VHost, taken: list[Target], m: Message, now: i64, in_tx: bool) -> None:
-    """in_tx: it is not known yet when this will be in the log."""
     for target in taken:
-        queue = target.queue
-        window = queue.window
+        lane = target.queue.lane
+        window = target.queue.window
         if window is not None and target.key:
-            window.add(target.key, now)
-            if not m.persistent:
-                window.said(target.key, NEVER)
-            elif in_tx:
-                window.said(target.key, -1)
-            if m.persistent and queue.lane.durable:
-                home.journal.fact(queue.lane.lid, window.fact(target.key, now))
+            window.took(target.key, now, home.journal, lane.lid, m.persistent and lane.durable, in_tx)
 
 
 def _put(home: VHost, taken: list[Target], m: Message, source: Lane | None, source_seq: i64) -> i64:
@@ -222,9 +222,7 @@ def _put(home: VHost, taken: list[Target], m: Message, source: Lane | None, sour
         if delayed:
             lane, seq = home.broker.delays.hold(queue, m)
         else:
-            lane = queue.lane
-            if queue.by_priority:
-                lane = queue.lane_of_priority(view_of(m).priority(m))
+            lane = lane_for(queue, m)
             seq = lane.push(m)
             queue.wake()
         lanes.append(lane)
@@ -234,9 +232,6 @@ def _put(home: VHost, taken: list[Target], m: Message, source: Lane | None, sour
     while i < i64(len(taken)):
         target = taken[i]
         lane = lanes[i]
-        attempts = target.queue.attempts
-        if home.inherited > 0 and attempts is not None and not delayed:
-            attempts.inherit(lane, seqs[i], home.inherited)
         unique = target.queue.unique
         if unique is not None and target.unique_key:
             spot = target.spot
@@ -244,8 +239,8 @@ def _put(home: VHost, taken: list[Target], m: Message, source: Lane | None, sour
                 unique.replaced += 1
                 spot.lane.remove(spot.seq, True)  # unless it was moved from there
             unique.add(target.unique_key, lane, seqs[i])
-        if not delayed and terms is not None:
-            home.broker.expiry.enter(target.queue, lane, seqs[i], terms)
+        if not delayed:
+            _entered(home, target.queue, lane, seqs[i], terms)
         i += 1
     return position
 
@@ -276,11 +271,11 @@ def journal_move(
         if begun:
             position = journal.end()
     if source is not None:
-        in_tx = journal.all_said() < 0
         if begun and from_lane >= 0:
+            known = -1 if journal.in_tx() else position
             i = 0
             while i < i64(len(lanes)):
-                lanes[i].moved(seqs[i], -1 if in_tx else position)
+                lanes[i].moved(seqs[i], known)
                 i += 1
         source.remove(source_seq, not begun)
     return position
@@ -299,7 +294,7 @@ def journal_move_one(
             position = journal.publish(m, lane.lid, seq)
         else:
             position = journal.move(m, lane.lid, seq, source.lid, source_seq)
-            lane.moved(seq, -1 if journal.all_said() < 0 else position)
+            lane.moved(seq, -1 if journal.in_tx() else position)
     if source is not None:
         source.remove(source_seq, not begun)
     return position

@@ -51,15 +51,19 @@ class Lane(PagedLane):
         seq = self.push(m)
         page = self.tail
         assert page is not None
-        page.touch(page.count)[page.count - 1] = 4
+        self._put_to_sleep(page, page.count - 1)
+        return seq
+
+    def _put_to_sleep(self, page: Page, slot: i64) -> None:
+        """What was ready sleeps."""
+        page.touch(slot + 1)[slot] = 4
         page.ready -= 1
         page.out += 1
         self.ready -= 1
         self.out += 1
         self.asleep += 1
         if self.weighs:
-            self.ready_bytes -= m.size_bytes
-        return seq
+            self.ready_bytes -= page.weight_of(slot)
 
     def logged(self, seq: i64) -> None:
         """The message just pushed is in the journal's open block."""
@@ -317,14 +321,6 @@ class Lane(PagedLane):
                 self._purge_page(page, min(below - page.base, page.count))
         return before - self.ready
 
-    def front_seq(self) -> i64:
-        """No ready message has a lower number."""
-        at = self.cursor_page
-        if at is not None and not at.dropped:
-            return at.base + self.cursor
-        pages = self.pages
-        return self.next_seq if not pages else pages[0].base
-
     def drop_one(self, seq: i64) -> i64:
         """Drop one message if it is there and ready. Returns how many."""
         return 1 if self.seize(seq) and self.remove(seq, True) else 0
@@ -440,14 +436,7 @@ class Lane(PagedLane):
         slot = seq - page.base
         if page.state(slot) >= OUT:
             return False
-        page.touch(slot + 1)[slot] = 4
-        page.ready -= 1
-        page.out += 1
-        self.ready -= 1
-        self.out += 1
-        self.asleep += 1
-        if self.weighs:
-            self.ready_bytes -= page.weight_of(slot)
+        self._put_to_sleep(page, slot)
         if self.watcher is not None:
             self.watcher.slept(self, seq)
         return True

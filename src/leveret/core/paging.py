@@ -13,7 +13,7 @@ from collections import deque
 from typing import Final
 
 from leveret.core.page import COLD, GONE, HOT, LEAVING, LOADING, OUT, STORING, Page
-from leveret.core.watching import Both, Visitor, Watcher, visit_messages
+from leveret.core.watching import Both, Visitor, Watcher
 from leveret.errors import Bug
 from leveret.journal import Journal, Pager, PageTask
 from leveret.limits import READ_AHEAD_PAGES
@@ -57,11 +57,6 @@ class StoreTask(LaneTask):
 class LoadTask(LaneTask):
     def finished(self, error: str) -> None:
         self.owner.page_loaded(self.page, self.data, error)
-
-
-class WeighTask(LaneTask):
-    def finished(self, error: str) -> None:
-        self.owner.page_weighed(self.page, self.data, error)
 
 
 class VisitTask(LaneTask):
@@ -364,8 +359,6 @@ class PagedLane:
         page.decode(data)
         page.place = HOT
         self.pager.resident_bytes += page.size_bytes
-        if self.watcher is not None:
-            self.watcher.loaded(self, page)
         self.owner.lane_ready()
 
     # ---- moved here, and that not on disk yet
@@ -471,20 +464,18 @@ class PagedLane:
         self.ready += 1
 
     def weigh_pages(self) -> None:
-        """Read how long the bodies on stored pages are. During recovery, when the pager answers at once."""
-        pages = self.pages
-        if self.weighs and pages is not None:
-            for page in pages:
-                if page.place == COLD and page.sizes is None:
-                    self.pager.get(WeighTask(self, page))
+        """Find out how long the bodies on stored pages are. During recovery, when the pager answers at once."""
+        if self.weighs:
+            self.visit(Weigher(self))
 
     def visit(self, visitor: Visitor) -> None:
         """Show it every message that lives. During recovery, when the pager answers at once."""
         pages = self.pages
         if pages is not None:
             for page in pages:
-                if page.messages is not None:
-                    visit_messages(page, visitor)
+                messages = page.messages
+                if messages is not None:
+                    visitor.visit(page, messages)
                 elif page.place == COLD:
                     self.pager.get(VisitTask(self, page, visitor))
 
@@ -493,21 +484,9 @@ class PagedLane:
             self.owner.lane_failed(error)
             return
         page.decode(data)
-        visit_messages(page, visitor)
-        page.messages = None
-        page.size_bytes = 0
-
-    def page_weighed(self, page: Page, data: bytes, error: str) -> None:
-        if error:
-            self.owner.lane_failed(error)
-            return
-        page.decode(data)
         messages = page.messages
         assert messages is not None
-        for slot, m in enumerate(messages):
-            size: i64 = 0 if m is None else m.size_bytes
-            page.weigh(size)
-            self.ready_bytes += size if page.state(slot) < OUT else 0  # else it sleeps until its retry
+        visitor.visit(page, messages)
         page.messages = None
         page.size_bytes = 0
 
@@ -546,3 +525,19 @@ class PagedLane:
         self.out += self.ready
         self.asleep += self.ready
         self.ready = 0
+
+
+class Weigher(Visitor):
+    """Counts the bytes of what waits on pages that came back from disk; those in memory were weighed before."""
+
+    def __init__(self, lane: PagedLane) -> None:
+        self.lane = lane
+
+    def visit(self, page: Page, messages: list[Message | None]) -> None:
+        if page.sizes is not None:
+            return
+        for slot, m in enumerate(messages):
+            size: i64 = 0 if m is None else m.size_bytes
+            page.weigh(size)
+            if page.state(slot) < OUT:  # else it sleeps until its retry
+                self.lane.ready_bytes += size

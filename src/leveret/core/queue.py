@@ -38,7 +38,6 @@ class Queue(LanedQueue):
         self.dirty = False  # in the turn's list of queues to pump
         self.failure = ""  # why it cannot be read any more
         self.plain_in = True  # a message is only appended to the ordinary lane
-        self.plain_out = True  # and taken from there
         self.graves: Graves | None = None
         self.attempts: Attempts | None = None
         self.groups: Groups | None = None
@@ -52,7 +51,6 @@ class Queue(LanedQueue):
         self.single: SingleActive | None = None
         self.timeouts: i64 = 0  # deliveries that were not settled in time
         self.getters: list[Getter] | None = None
-        self.published: i64 = 0
         self.used_ms: i64 = -1  # when it was used last, by the clock that is never set (-1: since the start)
         self.instant: list[tuple[Lane, int]] | None = (
             None  # messages that go unless they are delivered at once
@@ -60,7 +58,6 @@ class Queue(LanedQueue):
         self.stalled = False  # what consumers have credit for is on its way to or from disk
         self.late = False  # some are out whose time may be up when they come back
         self.expired: i64 = 0  # messages that waited too long
-        self.delivered: i64 = 0
 
     def attach(self, home: VHost) -> None:
         """Give a new queue its place."""
@@ -72,7 +69,6 @@ class Queue(LanedQueue):
         if rules is not None:
             self.lane.weighs = rules.max_bytes >= 0
             self.plain_in = rules.plain_in
-            self.plain_out = rules.plain_out
             self.ranks = rules.ranks
             self.by_priority = rules.ranks or rules.priorities > 0
             if rules.dlx is not None:
@@ -390,7 +386,7 @@ class Queue(LanedQueue):
         if self.home.due_now and (rules.overflow != REJECT_DLX or self.graves is None):
             return False  # it was confirmed long ago: nobody is left who could be told
         # Not in a transaction: that deliveries were made must not wait for its end, as far as the journal is concerned.
-        if self.dirty and self.home.journal.all_said() >= 0:
+        if self.dirty and not self.home.journal.in_tx():
             self.pump()
             if not self.is_full(m):
                 return False

@@ -11,6 +11,8 @@ from decimal import Decimal
 from typing import Final, final
 
 from leveret.core.spans import span_ms
+from leveret.core.values import brief
+from leveret.limits import DELAY_MAX_MS
 from leveret.native import i64
 
 FIXED: Final = "fixed"
@@ -23,7 +25,6 @@ LONGEST_MS: Final = 3_600_000
 TRIES: Final = 10
 MULTIPLIER: Final = 2.0
 
-DELAY_MAX_MS: Final = 315_360_000_000  # ten years, as for every other time
 TRIES_MAX: Final = 1_000
 MULTIPLIER_MAX: Final = 1_000.0
 
@@ -124,12 +125,12 @@ def _take(reading: Reading, key: str, given: object) -> None:
         if isinstance(given, str) and given in KINDS:
             policy.kind = given
         else:
-            reading.wrong = f"type: expected {', '.join(KINDS)}, got {shown(given)}"
+            reading.wrong = f"type: expected {', '.join(KINDS)}, got {brief(given, 40)}"
     elif key == "delay" or key == "max-delay":
         ms = _milliseconds(given)
         if ms < 0 or ms > DELAY_MAX_MS:
             reading.wrong = (
-                f"{key}: expected milliseconds or a text such as 1s, up to 10 years, got {shown(given)}"
+                f"{key}: expected milliseconds or a text such as 1s, up to 10 years, got {brief(given, 40)}"
             )
         elif key == "delay":
             policy.delay_ms = ms
@@ -138,19 +139,19 @@ def _take(reading: Reading, key: str, given: object) -> None:
     elif key == "max":
         tries = _number(given)
         if tries < 0.0 or tries > TRIES_MAX or tries != int(tries):
-            reading.wrong = f"max: expected a whole number up to {TRIES_MAX}, got {shown(given)}"
+            reading.wrong = f"max: expected a whole number up to {TRIES_MAX}, got {brief(given, 40)}"
         else:
             policy.tries = int(tries)
     elif key == "multiplier":
         policy.multiplier = _number(given)
         if policy.multiplier < 1.0 or policy.multiplier > MULTIPLIER_MAX:
-            reading.wrong = f"multiplier: expected 1 to {int(MULTIPLIER_MAX)}, got {shown(given)}"
+            reading.wrong = f"multiplier: expected 1 to {int(MULTIPLIER_MAX)}, got {brief(given, 40)}"
     elif key == "jitter":
         policy.jitter = _number(given)
         if policy.jitter < 0.0 or policy.jitter > 1.0:
-            reading.wrong = f"jitter: expected 0 to 1, got {shown(given)}"
+            reading.wrong = f"jitter: expected 0 to 1, got {brief(given, 40)}"
     else:
-        reading.wrong = f"unknown key {shown(key)}, expected {', '.join(KEYS)}"
+        reading.wrong = f"unknown key {brief(key, 40)}, expected {', '.join(KEYS)}"
 
 
 def _milliseconds(given: object) -> int:
@@ -169,9 +170,3 @@ def _number(given: object) -> float:
     if isinstance(given, str) and NUMBER.fullmatch(given):
         return float(given)
     return -1.0
-
-
-def shown(value: object) -> str:
-    """A value in an error that has to fit a reply's short string."""
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."

@@ -59,11 +59,10 @@ class Rules:
         self.keyed = WINDOW in arguments or UNIQUE in arguments  # messages may be duplicates
         self.limits = self.max_length >= 0 or self.max_bytes >= 0
         self.stamps = self.ttl_ms >= 0  # its messages need to know when they came
-        # Whether a message needs more than to be appended to the ordinary lane, and more than to be taken from it.
+        # A message needs no more than to be appended to the ordinary lane.
         self.plain_in = not self.limits and not self.stamps and self.priorities == 0 and not self.keyed
         if self.retry is not None:
             self.plain_in = False  # what a message says of its retries is checked
-        self.plain_out = self.priorities == 0 and self.group_header == ""
 
     def _read_return_delay(self, arguments: Table) -> None:
         """RabbitMQ's delayed retries of quorum queues. What makes no sense is no delay

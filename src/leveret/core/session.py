@@ -275,10 +275,7 @@ class Session:
                 continue
             found = True
             count = high - low + 1
-            self.out -= count
-            run.consumer.out -= count
-            if run.consumer.pulls:
-                self.pulled -= count
+            self._less_out(run.consumer, count)
             run.consumer.late -= count
             run.consumer.queue.wake()
             if high < run.tag + run.count - 1:
@@ -298,10 +295,14 @@ class Session:
     def unsettled(self) -> list[Run]:
         return self.runs[self.head :]
 
+    def _less_out(self, consumer: Consumer, count: i64) -> None:
+        self.out -= count
+        consumer.out -= count
+        if consumer.pulls:
+            self.pulled -= count
+
     def _give_back(self, run: Run, handed_out: bool, lost: bool) -> None:
-        run.consumer.out -= run.count
-        if run.consumer.pulls:
-            self.pulled -= run.count
+        self._less_out(run.consumer, run.count)
         queue = run.consumer.queue
         if not queue.gone:
             last = run.seq + run.count - 1
@@ -314,10 +315,7 @@ class Session:
             queue.wake()
 
     def _finish(self, consumer: Consumer, lane: Lane, seq: i64, count: i64, outcome: i64) -> None:
-        self.out -= count
-        consumer.out -= count
-        if consumer.pulls:
-            self.pulled -= count
+        self._less_out(consumer, count)
         queue = consumer.queue
         if not queue.gone:
             if outcome == ACCEPTED:

@@ -81,6 +81,12 @@ def type_name(value: object) -> str:
         raise PreconditionFailed(f"{error}") from None
 
 
+def brief(value: object, most: int) -> str:
+    """A value in an error that has to fit a reply's short string."""
+    text = repr(value)
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
 def shown(value: object) -> str:
     """Erlang's ~p of a table's value: strings there are binaries."""
     if isinstance(value, bool):

@@ -139,7 +139,6 @@ class VHost:
         self.dead_routes: dict[bytes, list[Queue]] = {}  # of dead letters, by where to
         self.version: i64 = 0
         self.position: i64 = 0  # what the answer to the last command waits for
-        self.published: i64 = 0
         self.unroutable: i64 = 0
         self.refused = False  # by a queue, what was just published
         self.due_now = False  # what is offered was delayed by the very queue
@@ -260,7 +259,7 @@ class VHost:
     def _take_by_store(self, route: Route, store: ExchangeStore, queues: list[Queue], m: Message) -> i64:
         """As `take`, through an exchange that keeps something: all of it is one record."""
         journal = self.journal
-        in_tx = journal.all_said() < 0
+        in_tx = journal.in_tx()
         if not in_tx:
             journal.begin_tx()
         position: i64 = 0

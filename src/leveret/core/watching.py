@@ -31,9 +31,6 @@ class Watcher:
         """How a message is to be handed out: asked if it was before, or is taken out of turn."""
         return m
 
-    def loaded(self, lane: PagedLane, page: Page) -> None:
-        """A page came back into memory."""
-
 
 class Both(Watcher):
     """Two that have to know."""
@@ -57,24 +54,10 @@ class Both(Watcher):
     def dressed(self, lane: PagedLane, seq: i64, m: Message) -> Message:
         return self.other.dressed(lane, seq, self.one.dressed(lane, seq, m))
 
-    def loaded(self, lane: PagedLane, page: Page) -> None:
-        self.one.loaded(lane, page)
-        self.other.loaded(lane, page)
-
 
 class Visitor:
-    """Looks once at every message of a lane, after a restart."""
+    """Looks once at every page of a lane, after a restart."""
 
-    def visit(self, seq: i64, m: Message) -> None:
+    def visit(self, page: Page, messages: list[Message | None]) -> None:
+        """messages: by slot, None for what does not live."""
         raise NotImplementedError
-
-
-def visit_messages(page: Page, visitor: Visitor) -> None:
-    messages = page.messages
-    assert messages is not None
-    slot: i64 = 0
-    while slot < page.count:
-        m = messages[slot]
-        if m is not None:
-            visitor.visit(page.base + slot, m)
-        slot += 1

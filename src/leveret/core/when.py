@@ -12,6 +12,7 @@ from typing import Final
 
 from leveret.core.destination import Table
 from leveret.core.spans import EXPECTED, span_ms
+from leveret.core.values import brief
 from leveret.errors import PreconditionFailed
 from leveret.native import i64
 from leveret.wire.field import Timestamp
@@ -103,6 +104,4 @@ def _delay(value: object) -> int:
 
 
 def shown(value: object) -> str:
-    """A value in an error that has to fit a reply's short string."""
-    text = repr(value.seconds) if isinstance(value, Timestamp) else repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return brief(value.seconds if isinstance(value, Timestamp) else value, 60)

@@ -217,7 +217,7 @@ def only_like(data: bytes, pos: i64, end: i64, begin: bytes) -> i64:
         type_at = at + 1 + size
         if type_at >= stop:
             raise overrun(size + 1, stop - at - 1)
-        if size >= wanted and i64(data[at + 1]) == i64(begin[0]) and data[at + 1 : at + 1 + wanted] == begin:
+        if size >= wanted and begins(data, at + 1, begin):
             if found >= 0:
                 return -1
             found = type_at
@@ -237,12 +237,17 @@ def fields_like(data: bytes, pos: i64, end: i64, begin: bytes) -> dict[str, obje
         if type_at >= stop:
             raise overrun(size + 1, stop - at - 1)
         after = field_end(data, type_at, stop)
-        if size >= wanted and i64(data[at + 1]) == i64(begin[0]) and data[at + 1 : at + 1 + wanted] == begin:
+        if size >= wanted and begins(data, at + 1, begin):
             name = data[at + 1 : type_at].decode("utf-8", "surrogateescape")
             if name not in found:
                 found[name] = value_at(data, type_at, stop)
         at = after
     return found
+
+
+def begins(data: bytes, at: i64, begin: bytes) -> bool:
+    """Whether what is at `at` begins so; no object is made where the first byte differs."""
+    return i64(data[at]) == i64(begin[0]) and data[at : at + i64(len(begin))] == begin
 
 
 def value_at(data: bytes, type_at: i64, end: i64) -> object:

@@ -36,6 +36,8 @@ from leveret.protocol.amqp091.content import (
 from leveret.protocol.amqp091.copies import copy_keys, cut_bcc
 from leveret.protocol.amqp091.tx import Transaction
 from leveret.wire import methods as wire
+from leveret.wire.find import HAS_COPIES
+from leveret.wire.properties import EXPIRATION, REPLY_TO, USER_ID
 
 if TYPE_CHECKING:
     from leveret.core.vhost import Route
@@ -43,10 +45,6 @@ if TYPE_CHECKING:
     from leveret.protocol.amqp091.peer import AmqpPeer
     from leveret.protocol.amqp091.reply_to import ReplyConsumer
 
-HAS_USER_ID: Final[i64] = 0x0010
-HAS_EXPIRATION: Final[i64] = 0x0100
-HAS_COPIES: Final[i64] = 1  # of what `check_properties` says: there is a header CC or BCC
-HAS_REPLY_TO: Final[i64] = 0x0200
 HELD_FRAME_BYTES: Final[i64] = 64  # what a frame that is held costs beside its bytes
 
 
@@ -176,11 +174,11 @@ class AmqpChannel(Session):
         transaction, with terms, or to queues with rules. found: what `check_properties` said of its headers."""
         flags: i64 = i64(read_i16_be(m.data, 19)) & 0xFFFF
         asks = found & ASKS_BY_HEADERS
-        if flags & HAS_EXPIRATION != 0:
+        if flags & EXPIRATION != 0:
             asks |= ASKS_EXPIRATION
         more: list[str] | None = None
         try:
-            if flags & HAS_REPLY_TO != 0:
+            if flags & REPLY_TO != 0:
                 reply_to.name_requester(self, m)
             if asks != 0:
                 route.vhost.set_terms(route, m, asks)
@@ -190,7 +188,7 @@ class AmqpChannel(Session):
         except PeerError as error:
             self.fail(at_method(error, wire.BASIC_PUBLISH))
             return
-        if flags & HAS_USER_ID != 0 and not self._may_say(m):
+        if flags & USER_ID != 0 and not self._may_say(m):
             return
         queues = route.queues
         if route.by_headers or more is not None:

@@ -51,7 +51,6 @@ class AmqpConsumer(Consumer):
         out.append(u8(1) if redelivered else u8(0))
         out.write(route)
         out.append(206)
-        self.delivered += 1
         data = m.data
         size: i64 = len(data)
         if size <= peer.frame_max and m.protocol == AMQP091:

@@ -19,7 +19,15 @@ from leveret.native import i64, mypyc_attr
 from leveret.protocol.amqp091 import view  # noqa: F401  registers it
 from leveret.protocol.amqp091.reply_to import asks_direct
 from leveret.wire.frames import octets_text
-from leveret.wire.properties import check_properties, delivery_mode_at
+from leveret.wire.properties import (
+    DELIVERY_MODE,
+    EXPIRATION,
+    PRIORITY,
+    REPLY_TO,
+    USER_ID,
+    check_properties,
+    delivery_mode_at,
+)
 
 if TYPE_CHECKING:
     from leveret.core.vhost import Route, VHost
@@ -39,11 +47,6 @@ SPLINTERS: Final[i64] = (
     256  # with this much of frame heads and ends in it, an unfinished body is not looked at again
 )
 OUTPUT_HIGH: Final[i64] = OUTPUT_HIGH_BYTES
-HAS_DELIVERY_MODE: Final[i64] = 0x1000  # bits of the property flags (AMQP 0-9-1, 4.2.6.1)
-HAS_REPLY_TO: Final[i64] = 0x0200
-HAS_USER_ID: Final[i64] = 0x0010
-HAS_EXPIRATION: Final[i64] = 0x0100
-HAS_PRIORITY: Final[i64] = 0x0800
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -287,17 +290,17 @@ class AmqpPeer(Outlet):
             self.last_route = route
         flags: i64 = i64(read_i16_be(data, end + 19)) & 0xFFFF
         persistent = False
-        special = flags & (HAS_USER_ID | HAS_EXPIRATION) != 0
+        special = flags & (USER_ID | EXPIRATION) != 0
         found: i64 = 0
-        if flags == HAS_DELIVERY_MODE and head == 15:
+        if flags == DELIVERY_MODE and head == 15:
             persistent = i64(data[end + 21]) == 2
         elif flags != 0 or head != 14:
             found = i64(check_properties(data, end + 19, end + 7 + head))
-            if found != 0 or (flags & HAS_REPLY_TO != 0 and asks_direct(data, end + 19, end + 7 + head)):
+            if found != 0 or (flags & REPLY_TO != 0 and asks_direct(data, end + 19, end + 7 + head)):
                 special = True
             persistent = delivery_mode_at(data, end + 19, flags, end + 7 + head) == 2
         m = Message(data[end:stop], route.raw, body, persistent, AMQP091)
-        if route.simple and not special and (not route.ranks or flags & HAS_PRIORITY == 0):
+        if route.simple and not special and (not route.ranks or flags & PRIORITY == 0):
             position = route.vhost.publish(route.queues, m)
             confirms = channel.confirms
             if confirms is not None:
