@@ -30,33 +30,27 @@ def _confirms(figures: Figures) -> str:
     return f"{number(rate)} /s, p50 {number(p50)} ms, p99 {number(p99)} ms"
 
 
+def beside_rabbitmq(work: str, ours: Figures, theirs: Figures, must: float, aim: float) -> Figure:
+    by_rate = ratio(rate_of(ours), rate_of(theirs))
+    return Figure(work, words_of(ours), words_of(theirs), "x RabbitMQ", by_rate, must, aim)
+
+
 def compare(
     bench: Bench, work: str, must: float, aim: float, *options: str, own: bool = False
 ) -> list[Figure]:
     """Delivered messages a second by RabbitMQ's."""
     with bench.leveret() as broker:
         ours, theirs = bench.versus(broker, *options, own=own)
-    return [
-        Figure(
-            work,
-            words_of(ours),
-            words_of(theirs),
-            "x RabbitMQ",
-            ratio(rate_of(ours), rate_of(theirs)),
-            must,
-            aim,
-        )
-    ]
+    return [beside_rabbitmq(work, ours, theirs, must, aim)]
 
 
 def first(bench: Bench) -> list[Figure]:
     work = "durable, persistent 100 B, confirm 1000, prefetch 1000, ack every 50"
     with bench.leveret() as broker:
         ours, theirs = bench.versus(broker, *DURABLE)
-    by_rate = ratio(rate_of(ours), rate_of(theirs))
     by_cpu = ratio(theirs.get("broker_us_per_msg", 0.0), ours["broker_us_per_msg"])
     return [
-        Figure(work, words_of(ours), words_of(theirs), "x RabbitMQ", by_rate, 13, 25),
+        beside_rabbitmq(work, ours, theirs, 13, 25),
         Figure(
             work,
             words_of(ours),
@@ -116,11 +110,7 @@ def uncompiled(bench: Bench) -> list[Figure]:
         return [Figure(work, "not measured: needs --uncompiled", "", "x RabbitMQ", None, 3, 4)]
     with bench.leveret(uncompiled=True) as broker:
         ours, theirs = bench.versus(broker, *DURABLE)
-    return [
-        Figure(
-            work, words_of(ours), words_of(theirs), "x RabbitMQ", ratio(rate_of(ours), rate_of(theirs)), 3, 4
-        )
-    ]
+    return [beside_rabbitmq(work, ours, theirs, 3, 4)]
 
 
 def transient(bench: Bench) -> list[Figure]:
@@ -129,9 +119,7 @@ def transient(bench: Bench) -> list[Figure]:
         ours, theirs = bench.versus(broker, "--ackevery", "0")
     step = ratio(rate_of(ours), ours["pub_rate"])
     return [
-        Figure(
-            work, words_of(ours), words_of(theirs), "x RabbitMQ", ratio(rate_of(ours), rate_of(theirs)), 8, 20
-        ),
+        beside_rabbitmq(work, ours, theirs, 8, 20),
         Figure(
             work,
             words_of(ours),
@@ -168,17 +156,7 @@ def _topic(bench: Bench, work: str, keys: int, must: float, aim: float) -> list[
             client.delete_queue(name)
             client.delete_exchange(name)
             client.close()
-    return [
-        Figure(
-            work,
-            words_of(ours),
-            words_of(theirs),
-            "x RabbitMQ",
-            ratio(rate_of(ours), rate_of(theirs)),
-            must,
-            aim,
-        )
-    ]
+    return [beside_rabbitmq(work, ours, theirs, must, aim)]
 
 
 def topic_one(bench: Bench) -> list[Figure]:

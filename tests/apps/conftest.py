@@ -21,7 +21,10 @@ import pytest
 pika = pytest.importorskip("pika", reason="tests/apps/pinned.txt is not installed")
 
 from tests.compat import clients
-from tests.compat.broker import Address, running_broker
+from tests.compat.broker import Address
+from tests.compat.fixtures import address, product
+
+__all__ = ["address", "product"]  # used by their names
 
 TEST_TIMEOUT_S = 90
 HERE = Path(__file__).parent
@@ -34,19 +37,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.timeout(TEST_TIMEOUT_S))
             # libraries warn of their own business
             item.add_marker(pytest.mark.filterwarnings("default"))
-
-
-@pytest.fixture(scope="session")
-def address() -> Iterator[Address]:
-    with running_broker() as found:
-        yield found
-
-
-@pytest.fixture(scope="session")
-def product(address: Address) -> str:
-    """ "RabbitMQ" or "Leveret", as the broker says of itself."""
-    with clients.connection(address) as conn:
-        return str(clients.server_properties(conn)["product"])
 
 
 @pytest.fixture

@@ -18,8 +18,11 @@ import pytest
 pika = pytest.importorskip("pika", reason="tests/compat/requirements.txt is not installed")
 
 from . import clients, later
-from .broker import Address, running_broker
+from .broker import Address
+from .fixtures import address, product
 from .proxy import Proxy
+
+__all__ = ["address", "product"]  # used by their names
 
 TEST_TIMEOUT_S = 60
 HERE = Path(__file__).parent
@@ -39,19 +42,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.timeout(TEST_TIMEOUT_S))
             # clients warn of their own business, and leave sockets to the collector when a broker drops them
             item.add_marker(pytest.mark.filterwarnings("default"))
-
-
-@pytest.fixture(scope="session")
-def address() -> Iterator[Address]:
-    with running_broker() as found:
-        yield found
-
-
-@pytest.fixture(scope="session")
-def product(address: Address) -> str:
-    """ "RabbitMQ" or "Leveret", as the broker says of itself."""
-    with clients.connection(address) as conn:
-        return str(clients.server_properties(conn)["product"])
 
 
 @pytest.fixture(autouse=True)

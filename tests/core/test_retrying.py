@@ -8,9 +8,9 @@ from leveret.core.queue import Queue
 from leveret.errors import PreconditionFailed
 from leveret.message import ACCEPTED, DISCARDED, REJECTED, RELEASED
 from leveret.wire.properties import Properties
-from tests.rig import Hand, Rig, body_of, headers_of
+from tests.core.failing import DLX, dead, fail_once, last
+from tests.rig import Hand, Rig, body_of
 
-DLX = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
 POLICY = "exponential;delay=1s;max=3"
 
 
@@ -19,29 +19,8 @@ def retrying(rig: Rig, policy: object = POLICY, **arguments: object) -> Queue:
     return rig.queue("q", arguments={"x-retry": policy, **named})
 
 
-def last(hand: Hand) -> tuple[int, bytes, dict[str, object]]:
-    """The last delivery: tag, body, headers."""
-    tag, data, _ = hand.got[-1]
-    return tag, body_of(data), headers_of(data)
-
-
 def bodies(hand: Hand) -> list[bytes]:
     return [body_of(data) for _, data, _ in hand.got]
-
-
-def fail_once(rig: Rig, hand: Hand, outcome: int = REJECTED) -> None:
-    hand.settle(hand.got[-1][0], outcome)
-    rig.settle_down()
-
-
-def dead(rig: Rig) -> list[tuple[bytes, dict[str, object]]]:
-    hand = Hand(rig, rig.queue("dead"), name="undertaker")
-    rig.settle_down()
-    found = [(body_of(data), headers_of(data)) for _, data, _ in hand.got]
-    hand.settle(0, ACCEPTED, True)
-    hand.leave()
-    rig.settle_down()
-    return found
 
 
 def test_it_comes_back_to_its_place_after_its_delay_and_is_dead_in_the_end() -> None:
