@@ -149,8 +149,13 @@ class Server:
         sock = socket.socket(family, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setblocking(False)
-        sock.bind((host, self.config.amqp_port))
-        sock.listen(1024)
+        try:
+            sock.bind((host, self.config.amqp_port))
+            sock.listen(1024)
+        except OSError as error:
+            sock.close()
+            advice = f"{error.strerror}; choose another with --amqp-port or --host, or stop what listens there"
+            raise OSError(error.errno, advice, f"{host}:{self.config.amqp_port}") from None
         self.address = sock.getsockname()[:2]
         return sock
 
