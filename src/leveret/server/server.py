@@ -154,7 +154,9 @@ class Server:
             sock.listen(1024)
         except OSError as error:
             sock.close()
-            advice = f"{error.strerror}; choose another with --amqp-port or --host, or stop what listens there"
+            advice = (
+                f"{error.strerror}; choose another with --amqp-port or --host, or stop what listens there"
+            )
             raise OSError(error.errno, advice, f"{host}:{self.config.amqp_port}") from None
         self.address = sock.getsockname()[:2]
         return sock
