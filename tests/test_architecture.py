@@ -36,7 +36,7 @@ LAYERS: Final = {
 }  # fmt: skip
 # What an application uses: it may not reach into the broker.
 ONLY: Final = {
-    "client": {"wire", "errors", "limits", "_version"},
+    "client": {"wire", "errors", "limits", "_version", "native"},
     "worker": {"client", "errors", "limits", "_version"},
 }
 EDGES: Final = {"server", "client", "worker", "cli", "embed"}

@@ -140,3 +140,80 @@ class Damaged(StoreError):
 
 class Bug(LeveretError):
     """A state that the code says cannot be."""
+
+
+class ClientError(LeveretError):
+    """What an application meets that uses leveret.client or leveret.worker. `code` is the broker's, where it gave one."""
+
+
+class ConnectFailed(ClientError):
+    """No address could be reached, or none let us in; the text says why for each."""
+
+
+class Disconnected(ClientError):
+    """The connection ended while something waited for it. Whether the broker did it is not known."""
+
+
+class Closed(ClientError):
+    """The client was closed by its own application, and is asked for something."""
+
+
+class Refused(ClientError):
+    """The broker refused: it closed the channel or the connection. `code` and `text` are what it said."""
+
+    def __init__(self, code: int, text: str, method: int = 0) -> None:
+        super().__init__(text)
+        self.code = code
+        self.method = method
+
+
+class Unroutable(ClientError):
+    """A message came back: no queue would have got it (AMQP's basic.return)."""
+
+
+class NotConfirmed(ClientError):
+    """The broker did not take a message (basic.nack): a full queue that rejects, a duplicate, or a fault of its own."""
+
+
+class BufferFull(ClientError):
+    """More was posted than may wait, and the buffer was told not to wait."""
+
+
+class InvalidMessage(ClientError):
+    """What was to be sent, or came, does not fit its type or cannot be encoded. The text names the field."""
+
+
+class Unsupported(ClientError):
+    """The broker that we are connected to does not offer this."""
+
+
+class AlreadySettled(ClientError):
+    """A message was acked, released, retried or rejected before."""
+
+
+class Stale(ClientError):
+    """The connection that a message came by is gone; the broker has requeued it, and it cannot be settled any more."""
+
+
+class CallTimeout(ClientError, TimeoutError):
+    """No answer came in time. The work may be done nevertheless."""
+
+
+class CallFailed(ClientError):
+    """The other side did the work and failed; the text is its error."""
+
+    def __init__(self, text: str, kind: str = "") -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+class RetryLater(ClientError):
+    """Raised by a handler: try this message again after `delay_s` (None: as the retry policy has it)."""
+
+    def __init__(self, text: str = "", delay_s: float | None = None) -> None:
+        super().__init__(text)
+        self.delay_s = delay_s
+
+
+class Reject(ClientError):
+    """Raised by a handler: this message will never do; to the dead letters with it, without further tries."""
