@@ -1,0 +1,1 @@
+"""Tests of leveret.client: its parts without sockets, against a scripted server, and against whole brokers."""
