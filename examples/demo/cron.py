@@ -10,8 +10,9 @@ import sys
 import time
 
 import pika
-from client import LOST, arguments, say
-from jobs import Announcement
+
+from examples.demo.client import LOST, arguments, say
+from examples.demo.jobs import Announcement
 
 TRY_LATER = 75  # EX_TEMPFAIL of sysexits.h
 

@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from client import LOST, Stop, arguments, connect, say
-from jobs import Job, properties
 from pika.exceptions import NackError
+
+from examples.demo.client import LOST, Stop, arguments, connect, say
+from examples.demo.jobs import Job, properties
 
 IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"}
 NACK_PAUSE_S = 0.2

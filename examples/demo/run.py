@@ -17,27 +17,29 @@ import argparse
 import asyncio
 import contextlib
 import os
-import shutil
-import signal
 import sys
-import tempfile
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import images
-import jobs
 import pika
-import producer
-import report
-from broker import Broker
-from children import Child
 from PIL import Image
-from tally import Outcome, Stalled, Tally, judge
 
-HERE = Path(__file__).resolve().parent
+sys.path.insert(
+    0, str(Path(__file__).resolve().parents[2])
+)  # the source tree, which `examples` is a package of
+
+from examples.common import pictures, report
+from examples.common.broker import Broker
+from examples.common.children import Child, python
+from examples.common.stage import play
+from examples.common.waiting import Stalled
+from examples.demo import jobs, producer
+from examples.demo.report import status_of, summary
+from examples.demo.tally import Outcome, Tally, judge
+
 WORKERS = 3
 CRON_INTERVAL_S = 1.0
 PUBLISH_INTERVAL_S = 0.1  # between jobs, after a first third that goes out at once
@@ -104,7 +106,7 @@ class Demo:
         loop, count = asyncio.get_running_loop(), self.options.count
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow lets other threads run while it works
             making = [
-                loop.run_in_executor(pool, images.make, self.originals, number, self.options.size)
+                loop.run_in_executor(pool, pictures.make, self.originals, number, self.options.size)
                 for number in range(count)
             ]
             for made, image in enumerate(asyncio.as_completed(making)):
@@ -121,7 +123,7 @@ class Demo:
         """From the first job to the last announcement, with what happens in between."""
         await asyncio.gather(self.start_client("subscriber"), *(self.start_worker() for _ in range(WORKERS)))
         consumers = set(self.children)
-        await self.tally.until(
+        await self.tally.watch.until(
             lambda: consumers <= set(self.tally.connects) and "subscriber" in self.tally.ready,
             "the consumers to connect",
         )
@@ -133,7 +135,9 @@ class Demo:
                     group.create_task(self.kill_a_worker())
                     if self.broker:
                         group.create_task(self.kill_the_broker(self.broker))
-                group.create_task(self.tally.until(self.tally.everything_arrived, "the last announcement"))
+                group.create_task(
+                    self.tally.watch.until(self.tally.everything_arrived, "the last announcement")
+                )
         except* Stalled as stalled:
             self.outcome.stalled = str(stalled.exceptions[0])
         finally:
@@ -145,7 +149,7 @@ class Demo:
     # ---- clients
 
     async def start_client(self, script: str, *arguments: str, called: str = "") -> Child:
-        command = [sys.executable, str(HERE / f"{script}.py"), "--url", self.url, "--name", self.name]
+        command = python(f"examples.demo.{script}", "--url", self.url, "--name", self.name)
         child = await Child.start(called or script, [*command, *arguments], self.tally.hear)
         self.children[child.name] = child
         return child
@@ -178,7 +182,7 @@ class Demo:
 
     async def show(self) -> None:
         while True:
-            self.progress.status(report.status_of(self.tally))
+            self.progress.status(status_of(self.tally))
             await asyncio.sleep(self.progress.refresh_s)
 
     # ---- what goes wrong on purpose
@@ -186,7 +190,7 @@ class Demo:
     async def kill_a_worker(self) -> None:
         """SIGKILL for one that is resizing. It may have finished just then: then it has to be another one."""
         for _ in range(KILL_ATTEMPTS):
-            await self.tally.until(
+            await self.tally.watch.until(
                 lambda: self.broker_up and self.tally.resized >= WORKERS and self.tally.worker_at_work(),
                 "a worker in the middle of a job",
             )
@@ -207,7 +211,7 @@ class Demo:
     async def kill_the_broker(self, broker: Broker) -> None:
         """SIGKILL when half of the jobs are sent and the others are on their way; back after a moment."""
         tally = self.tally
-        await tally.until(lambda: 2 * len(tally.sent.ids) >= tally.total, "half of the jobs")
+        await tally.watch.until(lambda: 2 * len(tally.sent.ids) >= tally.total, "half of the jobs")
         self.broker_up = False
         self.outcome.connected_at_kill = tuple(n for n in self.children if n != "cron" and tally.connects[n])
         await broker.kill()
@@ -230,7 +234,7 @@ class Demo:
         """Ask everybody to leave. The producer leaves by itself when all is sent."""
         if not self.outcome.stalled:
             # One that has only just been started cannot leave in good order yet.
-            await self.tally.until(
+            await self.tally.watch.until(
                 lambda: set(self.children) <= {*self.tally.connects, "cron"}, "the last worker"
             )
         codes = await asyncio.gather(*(child.stop() for child in self.children.values()))
@@ -266,7 +270,7 @@ class Demo:
     def tell(self) -> bool:
         kill = not self.options.no_kill
         expectations = judge(self.tally, self.outcome, kill, kill and self.broker is not None)
-        print("\n" + report.summary(self.tally, self.outcome, expectations), flush=True)
+        print("\n" + summary(self.tally, self.outcome, expectations), flush=True)
         met = all(expectation.met for expectation in expectations)
         if not met:
             talkers: list[Any] = [*self.children.items(), *([("broker", self.broker)] if self.broker else [])]
@@ -303,30 +307,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
-async def cancelled_by_signals(work: Awaitable[bool]) -> bool:
-    """SIGTERM and Ctrl-C end the work in good order: its `finally` clauses run."""
-    task = asyncio.ensure_future(work)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    return await task
-
-
 def main() -> int:
     options = parse()
-    folder = Path(tempfile.mkdtemp(prefix="leveret-demo-"))
-    try:
-        return 0 if asyncio.run(cancelled_by_signals(Demo(options, folder).run())) else 1
-    except asyncio.CancelledError:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except Exception as error:
-        print(f"the demo ended early: {type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    finally:
-        if options.keep:
-            print(f"kept {folder}")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
+    return play("demo", lambda folder: Demo(options, folder).run(), options.keep)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from typing import Any
 
 import aio_pika
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
-from client import arguments, say
-from jobs import SUBSCRIPTIONS, Announcement
+
+from examples.demo.client import arguments, say
+from examples.demo.jobs import SUBSCRIPTIONS, Announcement
 
 RECONNECT_S = 0.3
 PREFETCH = 50

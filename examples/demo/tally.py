@@ -6,13 +6,13 @@ to the producer. Each must meet in a result, and in an announcement for every su
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-STALLED_S = 30.0
+from examples.common.report import Expectation
+from examples.common.waiting import Watch
 
 
 @dataclass
@@ -37,10 +37,6 @@ class Subscription:
         self.first_s = self.first_s or self.last_s
 
 
-class Stalled(Exception):
-    """Nothing has happened for a long time."""
-
-
 class Tally:
     def __init__(self, total: int) -> None:
         self.total = total
@@ -61,8 +57,7 @@ class Tally:
         self.losses: Counter[str] = Counter()  # connections lost, by client
         self.connects: Counter[str] = Counter()
         self.ready: set[str] = set()
-        self._changed = asyncio.Event()
-        self._last_s = time.monotonic()
+        self.watch = Watch()
 
     # ---- listening
 
@@ -71,9 +66,7 @@ class Tally:
         handler = getattr(self, f"_{event['event']}", None)
         if handler is not None:
             handler(client, event)
-        if event["event"] != "retrying":
-            self._last_s = time.monotonic()
-        self._changed.set()
+        self.watch.touch(progress=event["event"] != "retrying")
 
     def _connected(self, client: str, _: dict[str, Any]) -> None:
         self.connects[client] += 1
@@ -143,18 +136,6 @@ class Tally:
             everybody and len(self.sent.ids) == self.total and len(self.received["gallery"].ids) >= readable
         )
 
-    async def until(self, condition: Any, what: str) -> None:
-        """Wait for something to become true, for as long as anything happens at all."""
-        while not condition():
-            self._changed.clear()
-            left_s = self._last_s + STALLED_S - time.monotonic()
-            if left_s <= 0:
-                raise Stalled(f"nothing has happened for {STALLED_S:.0f} s while waiting for {what}")
-            try:
-                await asyncio.wait_for(self._changed.wait(), left_s)
-            except TimeoutError:
-                continue
-
 
 @dataclass
 class Outcome:
@@ -170,13 +151,6 @@ class Outcome:
     confirmed_at_kill: frozenset[str] = frozenset()
     broker_killed: bool = False
     stalled: str = ""
-
-
-@dataclass(frozen=True)
-class Expectation:
-    text: str
-    met: bool
-    found: str = ""
 
 
 def judge(tally: Tally, outcome: Outcome, kill: bool, kill_broker: bool) -> list[Expectation]:

@@ -17,9 +17,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from client import LOST, Stop, arguments, connect, say
-from jobs import Announcement, Job, properties
 from PIL import Image, ImageOps
+
+from examples.demo.client import LOST, Stop, arguments, connect, say
+from examples.demo.jobs import Announcement, Job, properties
 
 LOOK_UP_S = 0.2  # how often an idle worker looks whether it should stop
 

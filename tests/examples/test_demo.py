@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ def _is_ours(pid: int) -> bool:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
-    return b"worker.py" in command or b"leveret" in command
+    return b"examples.demo" in command or b"leveret" in command
 
 
 def test_own_images_are_read_only_and_unreadable_ones_are_done_with(tmp_path: Path) -> None:
@@ -113,13 +113,9 @@ def test_a_broker_that_is_not_there_fails_the_demo(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def demo() -> Iterator[Callable[[str], Any]]:
-    """Imports a module of the demo, which are scripts beside each other."""
-    sys.path.insert(0, str(DEMO))
-    try:
-        yield importlib.import_module
-    finally:
-        sys.path.remove(str(DEMO))
+def demo() -> Callable[[str], Any]:
+    """Imports a module of the demo: only when it is asked for, since they need what may not be installed."""
+    return lambda name: importlib.import_module(f"examples.demo.{name}")
 
 
 def a_good_story(tally: Any) -> tuple[Any, Any]:

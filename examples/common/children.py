@@ -1,4 +1,4 @@
-"""The processes that the demo starts: each is heard line by line, and stopped by its own process id.
+"""The processes that an example starts: each is heard line by line, and stopped by its own process id.
 
 A child writes JSON lines; each becomes a call of `hear(name, event)`. What is not JSON (a traceback) is kept
 to be shown when something went wrong.
@@ -9,15 +9,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-STOP_TIMEOUT_S = 10.0
+ROOT = Path(__file__).resolve().parents[2]  # of the source tree: `examples` is a package in it
+STOP_TIMEOUT_S = 15.0
 LAST_WORDS_LINES = 15
 LINE_LIMIT_BYTES = 1 << 20
 
 Hear = Callable[[str, dict[str, Any]], None]
+
+
+def ignore(_name: str, _event: dict[str, Any]) -> None:
+    """For a child that has nothing to say."""
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module of ours, or of Leveret, in a process of its own."""
+    return [sys.executable, "-m", module, *arguments]
+
+
+def environment(more: Mapping[str, str]) -> dict[str, str]:
+    """Ours, and the source tree among the places where Python looks for modules, wherever it is started."""
+    found = os.environ.get("PYTHONPATH", "")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), found])), **more}
 
 
 class Child:
@@ -30,12 +49,20 @@ class Child:
         self._listening = asyncio.create_task(self._listen())
 
     @classmethod
-    async def start(cls, name: str, command: list[str], hear: Hear) -> Child:
+    async def start(
+        cls,
+        name: str,
+        command: Sequence[str],
+        hear: Hear = ignore,
+        variables: Mapping[str, str] | None = None,
+    ) -> Child:
+        """`variables` are added to the environment."""
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
+            env=environment(variables or {}),
             limit=LINE_LIMIT_BYTES,
             start_new_session=True,  # Ctrl-C is for us: we stop the others in good order
         )
@@ -64,9 +91,9 @@ class Child:
         return code
 
     async def kill(self) -> None:
-        """SIGKILL: no goodbye, nothing flushed, sockets closed by the kernel."""
+        """SIGKILL for it and what it has started: no goodbye, nothing flushed, sockets closed by the kernel."""
         with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+            os.killpg(self.pid, signal.SIGKILL)  # it leads a session of its own
         await self.ended()
 
     async def stop(self) -> int:
@@ -78,5 +105,5 @@ class Child:
                 await asyncio.wait_for(asyncio.shield(self._process.wait()), STOP_TIMEOUT_S)
             except TimeoutError:
                 self.words.append(f"did not end within {STOP_TIMEOUT_S:.0f} s of SIGTERM: killed")
-                self._process.kill()
+                await self.kill()
         return await self.ended()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from children import Child
+from examples.common.children import Child, python
 
 START_TIMEOUT_S = 30.0
 
@@ -24,7 +23,12 @@ class Broker:
 
     @property
     def url(self) -> str:
-        return f"amqp://guest:guest@127.0.0.1:{self.port}/%2F"
+        return self.url_through(self.port)
+
+    @staticmethod
+    def url_through(port: int) -> str:
+        """The same broker by another way: a proxy that listens on `port`."""
+        return f"amqp://guest:guest@127.0.0.1:{port}/%2F"
 
     @property
     def pid(self) -> int:
@@ -36,8 +40,8 @@ class Broker:
         return self._child.words if self._child else []
 
     def command(self) -> list[str]:
-        serve = [sys.executable, "-m", "leveret", "serve", "--data", str(self.data)]
-        return [*serve, "--amqp-port", str(self.port), "--log-format", "json"]
+        options = ["--data", str(self.data), "--amqp-port", str(self.port), "--log-format", "json"]
+        return python("leveret", "serve", *options)
 
     async def start(self) -> None:
         """Start it and wait until it says that it accepts connections."""
