@@ -146,6 +146,10 @@ class ClientError(LeveretError):
     """What an application meets that uses leveret.client or leveret.worker. `code` is the broker's, where it gave one."""
 
 
+class InvalidAddress(ClientError, ValueError):
+    """An address (URL) or its credentials cannot be used. The text never shows a password."""
+
+
 class ConnectFailed(ClientError):
     """No address could be reached, or none let us in; the text says why for each."""
 
@@ -177,6 +181,10 @@ class NotConfirmed(ClientError):
 
 class BufferFull(ClientError):
     """More was posted than may wait, and the buffer was told not to wait."""
+
+
+class SpoolError(ClientError):
+    """The spool's file cannot be used: another process has it, it is damaged, or the disk is full. It is left as it is."""
 
 
 class InvalidMessage(ClientError):

@@ -50,3 +50,10 @@ LOG_BACKLOG_BYTES: Final = 16_777_216  # with this much waiting to be written, p
 DELIVERED_MARK_STEP: Final = 4_096
 CONSUMER_TIMEOUT_MAX_MS: Final = 315_360_000_000  # ten years
 LATE_RUNS: Final = 1_024  # of deliveries that a channel was too slow with and may still settle
+
+# the client
+DECOMPRESSED_BYTES: Final = 134_217_728  # what one message's body may become when its compression is undone
+CONTENT_CODINGS: Final = 4  # compressions on top of each other that are undone
+COMPRESS_FROM_BYTES: Final = 1_024  # smaller bodies gain nothing
+SPOOL_MESSAGES: Final = 10_000_000
+SPOOL_BYTES: Final = 4_294_967_296
