@@ -34,6 +34,7 @@ HOT = (
     "core",
     "store",
     "protocol",
+    "client/engine",
 )
 BUILDING = {"build", "build_ext", "bdist_wheel", "install"}  # metadata and editable installs compile nothing
 
