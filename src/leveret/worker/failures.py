@@ -1,0 +1,191 @@
+"""What becomes of a job that failed, what its dead letter says, and how failures are logged and slowed down.
+
+Knows exceptions and numbers; settles nothing and sends nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import traceback
+from collections.abc import Mapping
+from typing import Any, Final
+
+from leveret.client.topology import Retry
+from leveret.errors import Reject, RetryLater
+from leveret.worker.arguments import BadArguments
+
+logger = logging.getLogger("leveret.worker")
+
+TRACEBACK_BYTES: Final = 8192
+TEXT_BYTES: Final = 1024
+LOG_EVERY_S: Final = 30.0
+PAUSE_AFTER: Final = 5  # failures in a row
+PAUSE_FIRST_S: Final = 0.05
+PAUSE_MAX_S: Final = 30.0
+
+RETRY: Final = "retried"
+DEAD: Final = "dead"
+REJECTED: Final = "rejected"
+RELEASED: Final = "released"
+
+
+class HandlerTimeout(Exception):
+    """A handler took longer than its `timeout_s`."""
+
+
+class UnknownTask(Exception):
+    """A message names a task that this worker does not have. Another, newer one may."""
+
+
+class RemoteFailure(Exception):
+    """An exception of another process: `kind` is its type's name, `traceback_text` what it had there."""
+
+    def __init__(self, kind: str, text: str, traceback_text: str = "") -> None:
+        super().__init__(text)
+        self.kind = kind
+        self.traceback_text = traceback_text
+
+
+class Lost(Exception):
+    """Nothing speaks against the job: it was not done. Back to the queue with it, uncounted."""
+
+
+def kind_of(error: BaseException) -> str:
+    """The name of its type, as in `shop.errors.OutOfStock`; without the module if it is built in."""
+    if isinstance(error, RemoteFailure):
+        return error.kind
+    module = type(error).__module__
+    return type(error).__qualname__ if module == "builtins" else f"{module}.{type(error).__qualname__}"
+
+
+def text_of(error: BaseException) -> str:
+    return _cut(str(error), TEXT_BYTES)
+
+
+def traceback_of(error: BaseException) -> str:
+    """Its traceback, from the handler down; the end of it if it is long."""
+    if isinstance(error, RemoteFailure):
+        text = error.traceback_text
+    else:
+        text = "".join(traceback.format_exception(error))
+    data = text.encode("utf-8", "replace")
+    if len(data) <= TRACEBACK_BYTES:
+        return text
+    return "...\n" + data[-TRACEBACK_BYTES:].decode("utf-8", "ignore")
+
+
+def _cut(text: str, size_bytes: int) -> str:
+    data = text.encode("utf-8", "replace")
+    return text if len(data) <= size_bytes else data[:size_bytes].decode("utf-8", "ignore") + "..."
+
+
+def dead_letter_headers(error: BaseException, attempts: int, queue: str) -> dict[str, object]:
+    return {
+        "x-exception": text_of(error),
+        "x-exception-type": kind_of(error),
+        "x-traceback": traceback_of(error),
+        "x-attempts": attempts,
+        "x-failed-queue": queue,
+    }
+
+
+def most_attempts(retry: Retry | None, headers: Mapping[str, Any]) -> int:
+    """How many deliveries a message has. A policy of its own, in its header `x-retry`, wins as it does in the broker."""
+    own = headers.get("x-retry")
+    if own is not None:
+        most = own.get("max") if isinstance(own, Mapping) else _max_in(str(own))
+        if most is not None and str(most).isdigit():
+            return int(most) + 1
+        return 11  # the broker's own default
+    return 1 if retry is None else retry.max + 1
+
+
+def _max_in(text: str) -> str | None:
+    found = re.search(r"(?:^|;)\s*max\s*=\s*(\d+)", text)
+    return found[1] if found else None
+
+
+def verdict_on(error: BaseException, attempts: int, most: int) -> str:
+    """What becomes of a message whose delivery number `attempts` failed so."""
+    if isinstance(error, Lost):
+        return RELEASED
+    if isinstance(error, (Reject, BadArguments)):
+        return REJECTED
+    return DEAD if attempts >= most else RETRY
+
+
+def delay_of(error: BaseException) -> float | None:
+    """What RetryLater asks for; None: as the policy has it."""
+    return error.delay_s if isinstance(error, RetryLater) else None
+
+
+class Brake:
+    """Slows down a handler that only fails: twice as long a pause for each failure in a row, until one succeeds.
+
+    Without it a handler that cannot work would take all messages of a queue through their retries as fast as it fails.
+    """
+
+    def __init__(self) -> None:
+        self.in_a_row = 0
+
+    def failed(self) -> None:
+        self.in_a_row += 1
+
+    def succeeded(self) -> None:
+        self.in_a_row = 0
+
+    @property
+    def pause_s(self) -> float:
+        """How long to take nothing."""
+        beyond = self.in_a_row - PAUSE_AFTER
+        return 0.0 if beyond < 0 else min(PAUSE_FIRST_S * 2.0 ** min(beyond, 30), PAUSE_MAX_S)
+
+
+class FailureLog:
+    """The first failure of a kind with its traceback, then a count every `every_s`: a log that stays readable."""
+
+    def __init__(self, every_s: float = LOG_EVERY_S) -> None:
+        self._every_s = every_s
+        self._more: dict[tuple[str, str], int] = {}
+        self._last: dict[tuple[str, str], str] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, handler: str, error: BaseException, outcome: str, attempts: int) -> None:
+        key = (handler, kind_of(error))
+        if key in self._more:
+            self._more[key] += 1
+            self._last[key] = text_of(error)
+            return
+        self._more[key] = 0
+        remote = isinstance(error, RemoteFailure)
+        logger.error(
+            "%s failed at attempt %d and is %s: %s: %s%s",
+            handler, attempts, outcome, key[1], text_of(error), "\n" + traceback_of(error) if remote else "",
+            exc_info=None if remote or isinstance(error, (Reject, BadArguments, RetryLater)) else error,
+        )  # fmt: skip
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._every_s, self._sum_up)
+
+    def _sum_up(self) -> None:
+        self._timer = None
+        self.flush()
+        if self._more:
+            self._timer = asyncio.get_running_loop().call_later(self._every_s, self._sum_up)
+
+    def flush(self) -> None:
+        """Log the counts. A kind that was quiet is logged with its traceback again next time."""
+        for key, count in list(self._more.items()):
+            if count == 0:
+                del self._more[key]
+                self._last.pop(key, None)
+                continue
+            self._more[key] = 0
+            logger.error("%s: %d more failures of %s, the last: %s", key[0], count, key[1], self._last[key])
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.flush()
