@@ -196,7 +196,7 @@ def load(
             take(name, rows[name].option or name, value, rows[name].option or "option")
     made: Callable[..., Config] = Config
     config = made(**values, sources=sources)
-    _check(config)
+    check(config)
     return config
 
 
@@ -238,8 +238,8 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _check(config: Config) -> None:
-    """What no key can check alone."""
+def check(config: Config) -> None:
+    """What no key can check alone. Raises ConfigError."""
     if not config.memory and config.message_size_max_bytes > config.segment_bytes * (config.log_segments - 1):
         raise ConfigError(
             f"message_size_max_bytes: {config.message_size_max_bytes} does not fit a log of {config.log_segments}"

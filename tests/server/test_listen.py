@@ -16,5 +16,5 @@ def test_a_port_that_is_taken() -> None:
         port = taken.getsockname()[1]
         server = Server(config.load(None, {}, {"memory": True, "amqp_port": port}))
         with pytest.raises(OSError, match="choose another with --amqp-port") as caught:
-            server._listen()
+            server.listen("127.0.0.1", port)
     assert (caught.value.errno, caught.value.filename) == (errno.EADDRINUSE, f"127.0.0.1:{port}")

@@ -1,4 +1,4 @@
-"""One TCP connection: a bounded read and one write a turn, and nothing that decides.
+"""One connection as the server has it, and the one over TCP: a bounded read and one write a turn, and nothing that decides.
 
 It owns the socket and what the socket has not taken yet. What the bytes mean is the peer's business; when to read at
 all is the server's.
@@ -27,27 +27,66 @@ LAST_WORDS_MS = 10_000  # in which what a connection that has ended still has to
 OUTPUT_LIMIT_BYTES = 4 * limits.OUTPUT_HIGH_BYTES
 
 
-class TcpLink(Link):
-    def __init__(self, server: Server, sock: socket.socket, address: tuple[str, int]) -> None:
+class ServerLink(Link):
+    """What the server knows of a connection, whatever carries it. `number`: its file descriptor, or one below 0."""
+
+    def __init__(self, server: Server, number: int, name: str, loopback: bool) -> None:
         self.server = server
-        self.sock = sock
-        self.fd = sock.fileno()
-        self.address = address
+        self.number = number
+        self.name = name
         self.since_ms = server.now_ms
-        self.backlog: deque[bytes | memoryview] = deque()
         self.reading = True
         self.closed = False
         self.shut = False  # our side is: everything is sent
         self.lingers_until_ms = 0  # the conversation is over; when to give up waiting for the other side
         self.waits = False  # the peer holds frames for an answer: nothing more is read
-        loopback = address[0].startswith("127.") or address[0] in ("::1", "::ffff:127.0.0.1")
         self.connection = Connection(server.broker, server.settings, self, loopback)
         self.peer = self.connection.peer
-        server.loop.add_reader(self.fd, self.on_readable)
 
-    @property
-    def name(self) -> str:
-        return f"{self.address[0]}:{self.address[1]}"
+    def pause(self) -> None:
+        """Stop reading until `resume`."""
+        if self.reading and not self.closed:
+            self.reading = False
+            self.stop_reading()
+            self.server.paused.add(self)
+
+    def resume(self) -> None:
+        if not self.reading and not self.closed and not self.waits:
+            self.reading = True
+            self.server.paused.discard(self)
+            self.start_reading()
+
+    def pause_for(self, channel: AmqpChannel) -> None:
+        self.waits = True
+        self.pause()
+
+    def resume_for(self, channel: AmqpChannel) -> None:
+        if self.waits:
+            self.waits = False
+            self.resume()
+
+    def hears(self) -> bool:
+        return self.reading
+
+    def start_reading(self) -> None:
+        raise NotImplementedError
+
+    def stop_reading(self) -> None:
+        raise NotImplementedError
+
+    def lost(self, reason: str) -> None:
+        """End it now; `reason` is logged, unless it is empty."""
+        raise NotImplementedError
+
+
+class TcpLink(ServerLink):
+    def __init__(self, server: Server, sock: socket.socket, address: tuple[str, int]) -> None:
+        loopback = address[0].startswith("127.") or address[0] in ("::1", "::ffff:127.0.0.1")
+        super().__init__(server, sock.fileno(), f"{address[0]}:{address[1]}", loopback)
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.backlog: deque[bytes | memoryview] = deque()
+        server.loop.add_reader(self.fd, self.on_readable)
 
     # ---- in
 
@@ -79,30 +118,11 @@ class TcpLink(Link):
         except Exception:
             server.bug(self)
 
-    def pause(self) -> None:
-        """Stop reading until `resume`."""
-        if self.reading and not self.closed:
-            self.reading = False
-            self.server.loop.remove_reader(self.fd)
-            self.server.paused.add(self)
+    def start_reading(self) -> None:
+        self.server.loop.add_reader(self.fd, self.on_readable)
 
-    def resume(self) -> None:
-        if not self.reading and not self.closed and not self.waits:
-            self.reading = True
-            self.server.paused.discard(self)
-            self.server.loop.add_reader(self.fd, self.on_readable)
-
-    def pause_for(self, channel: AmqpChannel) -> None:
-        self.waits = True
-        self.pause()
-
-    def resume_for(self, channel: AmqpChannel) -> None:
-        if self.waits:
-            self.waits = False
-            self.resume()
-
-    def hears(self) -> bool:
-        return self.reading
+    def stop_reading(self) -> None:
+        self.server.loop.remove_reader(self.fd)
 
     # ---- out
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import gc
 import signal
 import sys
 
@@ -14,6 +16,8 @@ from leveret.server import admin_commands, backup, notify
 from leveret.server.server import Server
 
 log = logs.get("server")
+
+SWITCH_INTERVAL_S = 0.0005  # the writer thread has to get its turn
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
@@ -30,11 +34,30 @@ def run(config: Config) -> int:
         return runner.run(serve(config))
 
 
+def raise_descriptors() -> None:
+    """Ask for as many file descriptors as the system allows."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # some systems have a lower limit that they do not tell
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 async def serve(config: Config) -> int:
+    """What is set here is the process': a broker inside another program leaves it as it is."""
     loop = asyncio.get_running_loop()
+    raise_descriptors()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     server = Server(config)
+    gc.disable()  # millions of new objects, none of them garbage
     server.open()
     await server.start()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 100)
+    gc.enable()
     admin = await admin_commands.start(server, functools.partial(backup.backup, server))
     wanted = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import errno
-import gc
+import logging
 import platform
 import socket
 import sys
@@ -17,12 +18,14 @@ import time
 from collections.abc import Callable
 
 from leveret import __version__, limits, logs
+from leveret.clock import Clock
 from leveret.config import Config
 from leveret.core.access import User
 from leveret.core.broker import Broker
 from leveret.errors import ConnectionForced, LeveretError
 from leveret.protocol.amqp091 import connection as amqp
-from leveret.server.link import TcpLink
+from leveret.server.link import ServerLink, TcpLink
+from leveret.server.memory import MemoryLink, MemoryTransport
 from leveret.server.storage import Storage
 from leveret.server.watermarks import Watermarks
 
@@ -32,42 +35,42 @@ TICK_S = 0.1
 ACCEPTS_A_TURN = 64
 ACCEPT_AGAIN_S = 0.5
 RETRY_FULL_MS = 5_000
-SWITCH_INTERVAL_S = 0.0005  # the writer thread has to get its turn
+GOODBYE_S = 3.0  # how long clients may take to answer that the broker leaves
 
 
 def descriptors() -> int:
-    """How many file descriptors this process may have, after asking for as many as the system allows."""
+    """How many file descriptors this process may have."""
     if sys.platform == "win32":
         return limits.CONNECTIONS
     import resource
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        soft = hard
-    except (OSError, ValueError):
-        pass  # some systems have a lower limit that they do not tell
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return limits.CONNECTIONS if soft == resource.RLIM_INFINITY else soft
 
 
 class Server:
-    """`start` it on a running loop; `stop` ends it in order."""
+    """`start` it on a running loop; `stop` ends it in order. Changes nothing that belongs to the process as a whole.
 
-    def __init__(self, config: Config) -> None:
+    clock: what the broker takes for the time, on which messages expire and fall due; sockets have the system's.
+    """
+
+    def __init__(self, config: Config, clock: Clock | None = None) -> None:
         self.config = config
+        self.clock = Clock() if clock is None else clock
         self.storage = Storage(config)
         self.now_ms = 0
         self.budget = limits.TURN_BUDGET_BYTES
         self.wakes_ms = 0  # the turn that is asked for ahead of the next tick, wall clock
         self.scheduled = False
-        self.links: dict[int, TcpLink] = {}
-        self.paused: set[TcpLink] = set()
+        self.links: dict[int, ServerLink] = {}
+        self.paused: set[ServerLink] = set()
         self.stopping_publishers = False
         self.listener: socket.socket | None = None
         self.address: tuple[str, int] = ("", 0)
         self.timer: asyncio.TimerHandle | None = None
         self.fatal: asyncio.Future[str] | None = None
         self.stopping = False
+        self.all_gone = asyncio.Event()  # the last connection ended, while stopping
         self.ended = False  # the store is being closed: nothing more is written
         self.next_try_ms = 0  # of a store that had no room
         self.accepted = 0
@@ -88,7 +91,6 @@ class Server:
 
     def open(self) -> Broker:
         """Recover the state. Before the loop needs to run."""
-        gc.disable()  # millions of new objects, none of them garbage; `start` has it again
         self.broker = self.storage.open()
         broker = self.broker
         for name in self.config.vhosts:
@@ -99,29 +101,24 @@ class Server:
             broker.access.add(User(user.name, user.password, hashed, tuple(user.tags)))
         broker.overdue.default_ms = self.config.consumer_timeout_ms
         self.core_turn = broker.turn
-        self.core_turn.now_ms = time.time_ns() // 1_000_000
-        self.core_turn.tick_ms = time.monotonic_ns() // 1_000_000
+        self.core_turn.now_ms = self.clock.wall_ms()
+        self.core_turn.tick_ms = self.clock.monotonic_ms()
         self.journal = self.storage.log_journal
         self.pager = self.storage.file_pager
         return broker
 
-    async def start(self) -> None:
+    async def start(self, listen: bool = True) -> None:
+        """Begin. Without `listen` only `dial` leads here, until `listen` is called."""
         self.loop = asyncio.get_running_loop()
         self.fatal = self.loop.create_future()
         self.now_ms = time.monotonic_ns() // 1_000_000
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
         self.storage.start(self._wake(self.block_landed), self._wake(self.pages_landed))
         self.watermarks = Watermarks(self.config, self.broker)
         self.commit()
         await self._first_checkpoint()
-        self.room = max(1, descriptors() - limits.RESERVED_DESCRIPTORS)
-        self.listener = self._listen()
-        self.loop.add_reader(self.listener.fileno(), self.accept)
         self.timer = self.loop.call_later(TICK_S, self.tick)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(200_000, 20, 100)
-        gc.enable()
+        if listen:
+            self.listen(self.config.host, self.config.amqp_port)
 
     def _wake(self, callback: Callable[[], None]) -> Callable[[], None]:
         loop = self.loop
@@ -143,26 +140,31 @@ class Server:
     def _failed(self) -> bool:
         return self.fatal is not None and self.fatal.done()
 
-    def _listen(self) -> socket.socket:
-        host = self.config.host
+    def listen(self, host: str, port: int) -> None:
+        """Take connections there; port 0 picks a free one, see `address`. Raises OSError."""
+        self.room = max(1, descriptors() - limits.RESERVED_DESCRIPTORS)
+        self.listener = self._bound(host, port)
+        self.loop.add_reader(self.listener.fileno(), self.accept)
+
+    def _bound(self, host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setblocking(False)
         try:
-            sock.bind((host, self.config.amqp_port))
+            sock.bind((host, port))
             sock.listen(1024)
         except OSError as error:
             sock.close()
             advice = (
                 f"{error.strerror}; choose another with --amqp-port or --host, or stop what listens there"
             )
-            raise OSError(error.errno, advice, f"{host}:{self.config.amqp_port}") from None
+            raise OSError(error.errno, advice, f"{host}:{port}") from None
         self.address = sock.getsockname()[:2]
         return sock
 
-    async def stop(self) -> None:
-        """Say goodbye to every connection, bring everything to disk, end."""
+    async def stop(self, goodbye_s: float = GOODBYE_S) -> None:
+        """Say goodbye to every connection, bring everything to disk, end. goodbye_s: how long to wait for answers."""
         self.stopping = True
         self.broker.stopping = True
         if self.listener is not None:
@@ -172,9 +174,9 @@ class Server:
         for link in list(self.links.values()):
             link.connection.close(error)
         self.turn()
-        deadline = time.monotonic() + 3
-        while self.links and time.monotonic() < deadline:
-            await asyncio.sleep(0.01)
+        if self.links:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.all_gone.wait(), goodbye_s)
         for link in list(self.links.values()):
             link.lost("shutdown")
         if self.timer is not None:
@@ -186,7 +188,9 @@ class Server:
                 self.commit()
                 await asyncio.sleep(0.001)
         self.ended = True
-        await self.loop.run_in_executor(None, self.storage.close)
+        self.watermarks.close()
+        if self.storage.writer is not None:
+            await self.loop.run_in_executor(None, self.storage.close)
 
     # ---- the turn
 
@@ -195,7 +199,7 @@ class Server:
         if not self.scheduled:
             self.scheduled = True
             self.loop.call_soon(self.turn)
-            self.core_turn.now_ms = time.time_ns() // 1_000_000
+            self.core_turn.now_ms = self.clock.wall_ms()
             try:
                 self.broker.expiry.run()
             except Exception:
@@ -307,7 +311,7 @@ class Server:
             return True
         return pager is not None and pager.pending_bytes > pager.limit_bytes // 8
 
-    def must_pause(self, link: TcpLink) -> bool:
+    def must_pause(self, link: ServerLink) -> bool:
         """Whether a publisher is not read from now. One that consumes too is only stopped when the log is far behind
         or the disk is full, since its acks come the same way."""
         if not (self.overfull() or self.broker.blocked):
@@ -371,7 +375,7 @@ class Server:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.accepted += 1
             link = TcpLink(self, sock, address[:2])
-            self.links[link.fd] = link
+            self.links[link.number] = link
 
     def _accept_later(self, why: str) -> None:
         """Who comes now waits in the listener's queue. Said once, until somebody is let in again."""
@@ -386,16 +390,32 @@ class Server:
         if self.listener is not None and not self.stopping:
             self.loop.add_reader(self.listener.fileno(), self.accept)
 
-    def forget(self, link: TcpLink, reason: str) -> None:
-        self.links.pop(link.fd, None)
+    def dial(self, protocol: asyncio.BaseProtocol) -> MemoryTransport:
+        """A connection without a socket, for a client on this loop. Raises ConnectionRefusedError."""
+        if self.stopping or len(self.links) >= self.config.connections_max:
+            self.refused += 1
+            raise ConnectionRefusedError(
+                errno.ECONNREFUSED,
+                "the broker is closing" if self.stopping else "the broker has all its connections",
+            )
+        self.accepted += 1
+        link = MemoryLink(self, -self.accepted, protocol)
+        self.links[link.number] = link
+        return link.transport
+
+    def forget(self, link: ServerLink, reason: str) -> None:
+        self.links.pop(link.number, None)
         self.paused.discard(link)
+        if self.stopping and not self.links:
+            self.all_gone.set()
         if reason:
-            log.warning(
+            log.log(
+                logging.INFO if self.stopping else logging.WARNING,
                 "connection ended",
                 extra=logs.fields(peer=link.name, user=link.connection.user.name, reason=reason),
             )
 
-    def bug(self, link: TcpLink) -> None:
+    def bug(self, link: ServerLink) -> None:
         """Handling this connection's input raised something that is not its fault: it ends, the others go on."""
         log.exception("bug", extra=logs.fields(peer=link.name))
         link.connection.close_reason = "INTERNAL_ERROR"
@@ -408,18 +428,27 @@ class Server:
         self.timer = self.loop.call_later(TICK_S, self.tick)
         now = time.monotonic_ns() // 1_000_000
         self.now_ms = now
-        self.core_turn.now_ms = time.time_ns() // 1_000_000
         if self.journal is not None:
             self.journal.tick += 1
             if not self.journal.empty():
                 self.journal.urgent = True
-        self.broker.tick(now)
+        self.core_turn.now_ms = self.clock.wall_ms()
+        self.broker.tick(self.clock.monotonic_ms())
         if self.watermarks.due(now):
             self._watermarks(now)
             self._visit(now)
         pager = self.pager
         if pager is not None and pager.resident_bytes > 2 * pager.limit_bytes and not pager.full:
             self.broker.shed()
+        self.turn()
+
+    async def catch_up(self) -> None:
+        """The clock was moved: do all that is due by it."""
+        self.core_turn.now_ms = self.clock.wall_ms()
+        self.broker.tick(self.clock.monotonic_ms())
+        while self.broker.work():
+            self.turn()
+            await asyncio.sleep(0)
         self.turn()
 
     def _visit(self, now: int) -> None:
