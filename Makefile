@@ -4,6 +4,7 @@
 #   .venv           for development: the source tree itself, uncompiled
 #   .venv-compiled  for measuring and for the second run of the tests: the compiled wheel, not the source
 #   .venv-apps      applications that others wrote, at pinned versions; no Leveret is in it
+#   .venv-docs      what builds the documentation site; no Leveret is in it either
 # The wheel is built in a copy of the tree (build/tree), never beside the source.
 
 SHELL := /bin/bash
@@ -16,7 +17,8 @@ PY := .venv/bin/python
 PYC := .venv-compiled/bin/python
 PIP := -m pip --disable-pip-version-check --quiet
 SOURCES := $(shell find src -name '*.py' -not -path '*/__pycache__/*')
-CHECKED := $(wildcard src tests examples bench setup.py)
+CHECKED := $(wildcard src tests examples bench docs setup.py)
+PAGES := $(shell find docs -type f -not -path '*/__pycache__/*')
 EXTRAS := demo,test,lint
 
 CYCLES ?= 20
@@ -40,7 +42,7 @@ help: ## list the targets
 
 # -- environments -------------------------------------------------------------------------------------------
 
-.venv/stamp: pyproject.toml setup.py
+.venv/stamp: pyproject.toml setup.py tests/docs/requirements.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Leveret needs Python 3.11 or newer; name one with PYTHON=..." >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip' 2>/dev/null || \
@@ -48,7 +50,7 @@ help: ## list the targets
 	@echo "making .venv" >&2
 	@rm -rf .venv && "$(PYTHON)" -m venv .venv
 	@$(PY) $(PIP) install 'setuptools>=77' 'mypy[mypyc]>=2.4.1,<3' 'librt>=0.17'
-	@LEVERET_PURE=1 $(PY) $(PIP) install --no-build-isolation --editable '.[$(EXTRAS)]'
+	@LEVERET_PURE=1 $(PY) $(PIP) install --no-build-isolation --editable '.[$(EXTRAS)]' -r tests/docs/requirements.txt
 	@touch $@
 
 .PHONY: venv
@@ -78,6 +80,11 @@ venv-compiled: .venv-compiled/stamp ## make the environment with the compiled wh
 .venv-apps/stamp: tests/apps/pinned.txt
 	@rm -rf .venv-apps && "$(PYTHON)" -m venv .venv-apps
 	@.venv-apps/bin/python $(PIP) install -r tests/apps/pinned.txt
+	@touch $@
+
+.venv-docs/stamp: docs/site/requirements.txt
+	@rm -rf .venv-docs && "$(PYTHON)" -m venv .venv-docs
+	@.venv-docs/bin/python $(PIP) install -r docs/site/requirements.txt
 	@touch $@
 
 # -- running ------------------------------------------------------------------------------------------------
@@ -143,7 +150,19 @@ bench: .venv-compiled/stamp ## measure speed and size (BENCH='first fanout', AMQ
 instructions: .venv-compiled/stamp ## count instructions a message with callgrind, and hold them (ARGS=--write)
 	@$(PYC) bench/instructions.py --python $(PYC) $(ARGS)
 
+build/site/stamp: .venv-docs/stamp $(PAGES) $(SOURCES)
+	@rm -rf build/site && .venv-docs/bin/python -m sphinx -W --keep-going -q -d build/site-cache -c docs/site docs build/site
+	@touch $@
+
+.PHONY: docs
+docs: build/site/stamp ## build the documentation site into build/site; a broken link or an unknown name is an error
+	@echo "build/site/index.html"
+
+.PHONY: references
+references: .venv/stamp ## renew the parts of docs/reference that are made of tables in the code
+	@$(PY) docs/generate.py
+
 .PHONY: clean
 clean: ## remove everything that was made
-	@rm -rf .venv .venv-compiled .venv-apps build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .venv-compiled .venv-apps .venv-docs build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,190 @@
+"""What Leveret makes public: names, signatures and docstrings, read from the source and never imported.
+
+Public is what a package below has in its `__all__`. Each thing is described once: in the first of `PACKAGES` that has
+it, under the shortest name by which it can be had (`leveret.connect` rather than `leveret.client.connect`). Used by
+the site's `api` directive and by the tests; knows griffe, and nothing of Sphinx.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import griffe
+
+SOURCE: Final = Path(__file__).resolve().parent.parent.parent / "src"
+ROOT: Final = "leveret"
+# In this order; the root, which repeats what the others have, is last and describes what is left.
+PACKAGES: Final = ("leveret.client", "leveret.worker", "leveret.embed", "leveret.testing", ROOT)
+# The broker's own, which an embedded one gives access to: named in signatures, described in the source.
+INTERNAL: Final = ("leveret.clock", "leveret.core", "leveret.message", "leveret.server", "leveret.wire")
+# Not public, and named in public signatures all the same; to be made public or taken out of them.
+HIDDEN: Final = frozenset({"leveret.embed.thread.LoopThread"})
+SHOWN: Final = ("__call__",)  # with two underscores, and yet for users
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One public thing."""
+
+    name: str  # by which users have it: leveret.connect
+    target: griffe.Object  # what that is in the end
+
+    @property
+    def path(self) -> str:
+        """Where it is defined: leveret.client.client.connect."""
+        return self.target.path
+
+
+class Public:
+    """All that is public, by the package that describes it."""
+
+    def __init__(self, source: Path = SOURCE) -> None:
+        loader = griffe.GriffeLoader(search_paths=[source], allow_inspection=False)
+        self.root = loader.load(ROOT)
+        loader.resolve_aliases()
+        self.entries: dict[str, list[Entry]] = {}
+        self.names: dict[str, str] = {}  # path of a definition: the name it is described by
+        self.unknown: list[str] = []  # in an __all__, and not to be found
+        short = {found.path: name for name in self._listed(ROOT) if (found := self._target(name)) is not None}
+        for package in PACKAGES:
+            self.entries[package] = []
+            for name in self._listed(package):
+                target = self._target(name)
+                if target is None:
+                    self.unknown.append(name)
+                elif target.path not in self.names and not target.is_module:
+                    entry = Entry(short.get(target.path, name), target)
+                    self.names[target.path] = entry.name
+                    self.entries[package].append(entry)
+
+    def _listed(self, package: str) -> list[str]:
+        """The names of a package's `__all__`, in full."""
+        if package == ROOT:
+            module = self.root
+        elif package.removeprefix(ROOT + ".") in self.root.members:
+            module = self.root[package.removeprefix(ROOT + ".")]
+        else:
+            return []
+        return [f"{package}.{each}" for each in module.exports or () if not str(each).startswith("__")]
+
+    def _target(self, name: str) -> griffe.Object | None:
+        try:
+            found: griffe.Object | griffe.Alias = self.root[name.removeprefix(ROOT + ".")]
+            return found.final_target if isinstance(found, griffe.Alias) else found
+        except (KeyError, griffe.AliasResolutionError, griffe.CyclicAliasError):
+            return None
+
+    def all(self) -> Iterator[Entry]:
+        for entries in self.entries.values():
+            yield from entries
+
+    def defined(self, path: str) -> str:
+        """Where the thing is defined that a module knows as `path`."""
+        found = self._target(path)
+        return path if found is None else found.path
+
+    def link(self, path: str) -> str:
+        """A name as it stands in a signature: in full, where it is described; of what is not, the last part."""
+        try:
+            found = self.root[path.removeprefix(ROOT + ".")]
+        except (KeyError, griffe.AliasResolutionError, griffe.CyclicAliasError):
+            return path
+        defined = self.defined(path)
+        variable = found.is_attribute and str(found.value).startswith(("TypeVar(", "ParamSpec("))
+        if variable or defined in HIDDEN or defined.startswith(tuple(f"{each}." for each in INTERNAL)):
+            return defined.rpartition(".")[2]
+        return self.name_of(defined)
+
+    def name_of(self, path: str) -> str:
+        """The name by which what is defined at `path` is described; `path` itself if it is not."""
+        known = self.names.get(path)
+        if known is not None:
+            return known
+        parent, _, last = path.rpartition(".")
+        return f"{self.name_of(parent)}.{last}" if parent else path
+
+
+def members(public: Public, target: griffe.Object) -> Iterator[griffe.Object]:
+    """What users see of a class: its own members, then what it has from classes that are not public themselves."""
+    assert isinstance(target, griffe.Class)
+    hidden = [base for base in target.mro() if base.path.startswith(ROOT) and base.path not in public.names]
+    seen: set[str] = set()
+    for owner in [target, *hidden]:
+        for member in owner.members.values():
+            private = member.name.startswith("_") and member.name not in SHOWN
+            if isinstance(member, griffe.Alias) or private or member.name in seen:
+                continue
+            if member.is_function or member.is_attribute or member.is_class:
+                seen.add(member.name)
+                yield member
+
+
+def docstring(target: griffe.Object) -> str:
+    """Its docstring, or that of what it overrides; empty if there is none."""
+    if target.docstring:
+        return target.docstring.value
+    if isinstance(target.parent, griffe.Class):
+        for base in target.parent.mro():
+            above = base.members.get(target.name)
+            if isinstance(above, griffe.Object) and above.docstring:
+                return above.docstring.value
+    return ""
+
+
+def undocumented(public: Public) -> list[str]:
+    """Public classes, functions and methods without a docstring, and modules' values without one."""
+    found = []
+    for entry in public.all():
+        if not docstring(entry.target):
+            found.append(entry.name)
+        if entry.target.is_class:
+            found += [
+                f"{entry.name}.{member.name}"
+                for member in members(public, entry.target)
+                if not member.is_attribute and not docstring(member)
+            ]
+    return found
+
+
+def annotation(public: Public, value: str | griffe.Expr | None) -> str:
+    """A type as text, Leveret's own names in full, so that they can be linked."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    text = []
+    for part in value.iterate(flat=True):
+        if isinstance(part, griffe.ExprName) and part.canonical_path.startswith(ROOT + "."):
+            text.append(public.link(part.canonical_path))
+        else:
+            text.append(str(part))
+    return "".join(text).strip("'\"")
+
+
+def signature(public: Public, function: griffe.Function, *, bound: bool) -> str:
+    """`(a: int, *, b: str = "x") -> int`; `bound` leaves out the first parameter."""
+    shown = list(function.parameters)
+    if bound and shown:
+        shown = shown[1:]
+    parts: list[str] = []
+    kinds = griffe.ParameterKind
+    starred = False
+    for number, parameter in enumerate(shown):
+        if parameter.kind is kinds.keyword_only and not starred:
+            parts.append("*")
+            starred = True
+        starred = starred or parameter.kind is kinds.var_positional
+        prefix = {kinds.var_positional: "*", kinds.var_keyword: "**"}.get(parameter.kind, "")
+        kind = annotation(public, parameter.annotation)
+        text = f"{prefix}{parameter.name}" + (f": {kind}" if kind else "")
+        if parameter.default is not None and not prefix:
+            text += f" = {parameter.default}" if kind else f"={parameter.default}"
+        parts.append(text)
+        following = shown[number + 1 :]
+        if parameter.kind is kinds.positional_only and not (
+            following and following[0].kind is kinds.positional_only
+        ):
+            parts.append("/")
+    returns = annotation(public, function.returns)
+    return f"({', '.join(parts)})" + (f" -> {returns}" if returns else "")
