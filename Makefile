@@ -20,6 +20,8 @@ SOURCES := $(shell find src -name '*.py' -not -path '*/__pycache__/*')
 CHECKED := $(wildcard src tests examples bench docs setup.py)
 PAGES := $(shell find docs -type f -not -path '*/__pycache__/*')
 EXTRAS := demo,test,lint
+# What the documentation's programs and the examples import, beside what the tests have of their own
+NEEDED := tests/docs/requirements.txt $(wildcard examples/*/requirements.txt)
 
 CYCLES ?= 20
 SECONDS ?= 60
@@ -30,8 +32,9 @@ RIGHT ?= rabbitmq
 BENCH ?= all
 BROKER ?= $(CURDIR)/$(PYC)
 ARGS ?=
-# Test folders with targets of their own: they need node or the network, or run for as long as they are told.
-APART := --ignore=tests/compat --ignore=tests/suites --ignore=tests/apps
+NAME ?= mail
+# Test folders with targets of their own: they need node, RabbitMQ or the network, or take their time.
+APART := --ignore=tests/compat --ignore=tests/suites --ignore=tests/apps --ignore=tests/client/matrix --ignore=tests/examples
 
 export PIP_ROOT_USER_ACTION := ignore
 unexport PYTHONPATH
@@ -42,7 +45,7 @@ help: ## list the targets
 
 # -- environments -------------------------------------------------------------------------------------------
 
-.venv/stamp: pyproject.toml setup.py tests/docs/requirements.txt
+.venv/stamp: pyproject.toml setup.py $(NEEDED)
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Leveret needs Python 3.11 or newer; name one with PYTHON=..." >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip' 2>/dev/null || \
@@ -50,7 +53,8 @@ help: ## list the targets
 	@echo "making .venv" >&2
 	@rm -rf .venv && "$(PYTHON)" -m venv .venv
 	@$(PY) $(PIP) install 'setuptools>=77' 'mypy[mypyc]>=2.4.1,<3' 'librt>=0.17'
-	@LEVERET_PURE=1 $(PY) $(PIP) install --no-build-isolation --editable '.[$(EXTRAS)]' -r tests/docs/requirements.txt
+	@LEVERET_PURE=1 $(PY) $(PIP) install --no-build-isolation --editable '.[$(EXTRAS)]'
+	@$(PY) $(PIP) install $(addprefix -r ,$(NEEDED))
 	@touch $@
 
 .PHONY: venv
@@ -70,7 +74,8 @@ wheel: build/wheel/stamp ## build the compiled wheel into dist/
 
 .venv-compiled/stamp: build/wheel/stamp
 	@test -x $(PYC) || "$(PYTHON)" -m venv .venv-compiled
-	@$(PYC) $(PIP) install "$$(ls build/wheel/*.whl)[demo,test]" $(addprefix -r ,$(wildcard tests/*/requirements.txt))
+	@$(PYC) $(PIP) install "$$(ls build/wheel/*.whl)[demo,test]"
+	@$(PYC) $(PIP) install $(addprefix -r ,$(sort $(wildcard tests/*/requirements.txt) $(NEEDED)))
 	@$(PYC) $(PIP) install --force-reinstall --no-deps build/wheel/*.whl
 	@touch $@
 
@@ -92,6 +97,10 @@ venv-compiled: .venv-compiled/stamp ## make the environment with the compiled wh
 .PHONY: demo
 demo: .venv/stamp ## run the demonstration: real work, killed in the middle (ARGS='--images DIR')
 	@$(PY) examples/demo/run.py $(ARGS)
+
+.PHONY: example
+example: .venv/stamp ## run an example: NAME=mail, order, resize, selfheal or spike (ARGS=--help)
+	@$(PY) examples/$(NAME)/run.py $(ARGS)
 
 .PHONY: serve
 serve: .venv/stamp ## start a broker and stay, uncompiled (ARGS='--amqp-port 0')
@@ -121,6 +130,14 @@ format: .venv/stamp ## put the style right
 .PHONY: compat
 compat: .venv-compiled/stamp ## drive a compiled broker through pika, aio-pika and amqplib
 	@LEVERET_EXPECT=compiled $(PYC) -m pytest -p no:cacheprovider tests/compat $(ARGS)
+
+.PHONY: matrix
+matrix: .venv-compiled/stamp ## break the client's connection at every point, against Leveret and RabbitMQ
+	@LEVERET_EXPECT=compiled $(PYC) -m pytest -p no:cacheprovider tests/client/matrix $(ARGS)
+
+.PHONY: examples
+examples: .venv-compiled/stamp ## run every example, small, and look at what it says
+	@LEVERET_EXPECT=compiled $(PYC) -m pytest -p no:cacheprovider tests/examples $(ARGS)
 
 .PHONY: apps
 apps: .venv-compiled/stamp .venv-apps/stamp ## run Celery, Dramatiq, Taskiq and FastStream on a compiled broker (BROKER=.venv/bin/python)

@@ -8,6 +8,7 @@ Docstrings are Markdown, as the pages are. Nothing is imported: docs/site/public
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from inspect import cleandoc
 from pathlib import Path
@@ -19,6 +20,7 @@ from docutils.statemachine import StringList
 from public import PACKAGES, SOURCE, Entry, Public, annotation, docstring, members, signature
 from sphinx.util.docutils import SphinxDirective
 
+NAMED: Final = re.compile(r"(\w+(?:, \w+)*): ")
 FENCE: Final = ":"
 DECORATORS: Final = {"staticmethod": "staticmethod", "classmethod": "classmethod"}
 
@@ -29,10 +31,35 @@ def directive(kind: str, head: str, options: list[str], body: list[str], depth: 
     return [f"{fence}{{py:{kind}}} {head}", *options, "", *body, fence, ""]
 
 
+def parameters(target: griffe.Object) -> set[str]:
+    """The names that a docstring may explain at the beginning of a line."""
+    called = target.all_members.get("__init__") if isinstance(target, griffe.Class) else target
+    names = {each.name for each in called.parameters} if isinstance(called, griffe.Function) else set()
+    return names | (set(target.all_members) if target.is_class else set())
+
+
+def as_list(text: str, names: set[str]) -> Iterator[str]:
+    """Lines such as `name: what it is`, one for each parameter, as a list; a list stands by itself in Markdown."""
+    listing = False
+    for line in text.splitlines():
+        found = NAMED.match(line)
+        if found and {each.strip() for each in found[1].split(",")} <= names:
+            if not listing:
+                yield ""
+            listing = True
+            yield f"* `{found[1]}`: {line[found.end() :]}"
+        elif listing and (not line.strip() or line.startswith(("Raises ", "Returns "))):
+            listing = False
+            yield ""
+            yield line
+        else:
+            yield line
+
+
 def documentation(target: griffe.Object) -> list[str]:
     """A docstring; of an attribute that has none, the comment behind it."""
     if text := docstring(target):
-        return [*cleandoc(text).splitlines(), ""]
+        return [*as_list(cleandoc(text), parameters(target)), ""]
     if target.is_attribute and target.endlineno and isinstance(target.filepath, Path):
         _, comment, text = target.lines_collection[target.filepath][target.endlineno - 1].partition("  # ")
         if comment and not text.startswith(("type:", "noqa")):

@@ -18,7 +18,11 @@ CHILDREN: Final[dict[str, tuple[str, ...]]] = {
     "how-to/README": ("how-to/[!R]*",),
     "explanation/README": ("explanation/[!R]*", "performance", "adr/README"),
     "reference/README": (
-        "reference/api/*",
+        "reference/api/client",
+        "reference/api/worker",
+        "reference/api/embed",
+        "reference/api/testing",
+        "reference/api/leveret",
         "reference/queues",
         "reference/compatibility",
         "reference/configuration",
