@@ -9,7 +9,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, RED, GREY = "#2f6f9f", "#d9822b", "#3a8f5c", "#c23b3b", "#8a8f98"
-PALETTE = (BLUE, ORANGE, GREEN, RED, "#7a5ea8", "#8c6d46", "#c76fa5", "#4aa3a2")
+PALETTE = (
+    BLUE,
+    ORANGE,
+    GREEN,
+    "#7a5ea8",
+    "#8c6d46",
+    "#4aa3a2",
+    "#c76fa5",
+    "#5b6470",
+)  # no red: that is for faults
 
 
 def figure(

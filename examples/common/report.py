@@ -24,7 +24,7 @@ class Progress:
         self.stream = stream
         self.live = stream.isatty()
         self.refresh_s = REFRESH_TTY_S if self.live else REFRESH_PLAIN_S
-        self._started_s = time.monotonic()
+        self._started_s = self._status_s = time.monotonic()
         self._status: list[str] = []
 
     def say(self, text: str) -> None:
@@ -35,15 +35,16 @@ class Progress:
             self._write("\n".join(self._status))
 
     def status(self, *lines: str) -> None:
-        """How things are: overwritten by the next in a terminal. Elsewhere the first line alone, if it is new."""
+        """How things are: overwritten by the next in a terminal. Elsewhere the first line alone, now and then."""
         if self.live:
             self._clear()
             width = shutil.get_terminal_size().columns - 1  # a longer line would break in two
             self._status = [line[:width] for line in lines]
             self._write("\n".join(self._status))
-        elif self._status != [lines[0]]:
+        elif self._status != [lines[0]] and time.monotonic() - self._status_s >= REFRESH_PLAIN_S:
             self._status = [lines[0]]
-            self._write(f"{time.monotonic() - self._started_s:6.1f} s  {lines[0]}\n")
+            self._status_s = time.monotonic()
+            self._write(f"{self._status_s - self._started_s:6.1f} s  {lines[0]}\n")
 
     def finish(self) -> None:
         """No status any more: what is written next stands alone."""

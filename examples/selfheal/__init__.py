@@ -1,0 +1,3 @@
+"""Workers, broker and network are killed in turn, and nothing is lost: see run.py."""
+
+QUEUE = "selfheal"
