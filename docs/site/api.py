@@ -17,7 +17,17 @@ from typing import Any, ClassVar, Final
 import griffe
 from docutils import nodes
 from docutils.statemachine import StringList
-from public import PACKAGES, SOURCE, Entry, Public, annotation, docstring, members, signature
+from public import (
+    PACKAGES,
+    SOURCE,
+    Entry,
+    Public,
+    annotation,
+    docstring,
+    is_made_by_others,
+    members,
+    signature,
+)
 from sphinx.util.docutils import SphinxDirective
 
 NAMED: Final = re.compile(r"(\w+(?:, \w+)*): ")
@@ -101,7 +111,7 @@ class Writer:
         raised = any("Error" in base.path or base.name == "Exception" for base in self._ancestors(target))
         made = target.all_members.get("__init__")
         head = name
-        if isinstance(made, griffe.Function) and not raised:
+        if isinstance(made, griffe.Function) and not raised and not is_made_by_others(target):
             head += signature(self.public, made, bound=True).partition(" -> ")[0]
         return directive("exception" if raised else "class", head, options, body, depth)
 

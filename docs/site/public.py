@@ -7,6 +7,7 @@ the site's `api` directive and by the tests; knows griffe, and nothing of Sphinx
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,24 @@ PACKAGES: Final = ("leveret.client", "leveret.worker", "leveret.embed", "leveret
 # The broker's own, which an embedded one gives access to: named in signatures, described in the source.
 INTERNAL: Final = ("leveret.clock", "leveret.core", "leveret.message", "leveret.server", "leveret.wire")
 # Not public, and named in public signatures all the same; to be made public or taken out of them.
-HIDDEN: Final = frozenset({"leveret.embed.thread.LoopThread"})
+HIDDEN: Final = frozenset(
+    {
+        "leveret.client.address.Dialer",  # an embedded broker, for whoever is given one
+        "leveret.client.engine.message.Ready",  # an awaitable that is done
+        "leveret.embed.thread.LoopThread",
+        "leveret.errors.LeveretError",
+    }
+)
+# Methods of public classes by which other parts of Leveret use them.
+PARTS: Final = frozenset(
+    {
+        "Binding.put", "Binding.put_unbind", "Exchange.put",
+        "Queue.put", "Queue.table", "Queue.needs", "Queue.named", "Queue.with_dead_letter", "Retry.policy",
+        "Client.link", "Client.publishing_closed", "Features.demand", "Serializers.find",
+        "Message.__init__", "Message.hold", "Message.finish", "Message.undo", "Message.drop",
+        "Consumer.drop", "Consumer.resume",
+    }
+)  # fmt: skip
 SHOWN: Final = ("__call__",)  # with two underscores, and yet for users
 
 
@@ -81,21 +99,25 @@ class Public:
         for entries in self.entries.values():
             yield from entries
 
-    def defined(self, path: str) -> str:
-        """Where the thing is defined that a module knows as `path`."""
+    def alias(self, path: str) -> griffe.Expr | None:
+        """What a name of a type stands for, if it is short for that, and not public."""
         found = self._target(path)
-        return path if found is None else found.path
+        if found is None or not isinstance(found, griffe.Attribute) or found.path in self.names:
+            return None
+        return found.value if isinstance(found.value, griffe.Expr) and not _is_variable(found) else None
 
     def link(self, path: str) -> str:
         """A name as it stands in a signature: in full, where it is described; of what is not, the last part."""
-        try:
-            found = self.root[path.removeprefix(ROOT + ".")]
-        except (KeyError, griffe.AliasResolutionError, griffe.CyclicAliasError):
-            return path
-        defined = self.defined(path)
-        variable = found.is_attribute and str(found.value).startswith(("TypeVar(", "ParamSpec("))
-        if variable or defined in HIDDEN or defined.startswith(tuple(f"{each}." for each in INTERNAL)):
-            return defined.rpartition(".")[2]
+        found = self._target(path)
+        if found is None:
+            return path.rpartition(".")[2]  # what others wrote, under a name of ours
+        defined = found.path
+        if (
+            _is_variable(found)
+            or defined in HIDDEN
+            or defined.startswith(tuple(f"{each}." for each in INTERNAL))
+        ):
+            return found.name
         return self.name_of(defined)
 
     def name_of(self, path: str) -> str:
@@ -107,6 +129,10 @@ class Public:
         return f"{self.name_of(parent)}.{last}" if parent else path
 
 
+def _is_variable(found: griffe.Object) -> bool:
+    return isinstance(found, griffe.Attribute) and str(found.value).startswith(("TypeVar(", "ParamSpec("))
+
+
 def members(public: Public, target: griffe.Object) -> Iterator[griffe.Object]:
     """What users see of a class: its own members, then what it has from classes that are not public themselves."""
     assert isinstance(target, griffe.Class)
@@ -115,11 +141,39 @@ def members(public: Public, target: griffe.Object) -> Iterator[griffe.Object]:
     for owner in [target, *hidden]:
         for member in owner.members.values():
             private = member.name.startswith("_") and member.name not in SHOWN
-            if isinstance(member, griffe.Alias) or private or member.name in seen:
+            if (
+                isinstance(member, griffe.Alias)
+                or private
+                or member.name in seen
+                or not _is_for_users(member)
+            ):
                 continue
             if member.is_function or member.is_attribute or member.is_class:
                 seen.add(member.name)
                 yield member
+
+
+def _is_for_users(member: griffe.Object) -> bool:
+    """Not what stands below a line such as `# ---- for the link`, is listed as a part's, or is a mere attribute of an
+    instance that its class says nothing of."""
+    owner = member.parent
+    assert owner is not None
+    if f"{owner.name}.{member.name}" in PARTS:
+        return False
+    if "instance-attribute" in member.labels and "class-attribute" not in member.labels:
+        explained = re.search(rf"`{member.name}`|^ *{member.name}: ", docstring(owner), re.MULTILINE)
+        return bool(docstring(member)) or explained is not None
+    if isinstance(member.filepath, Path) and member.lineno and owner.lineno:
+        above = member.lines_collection[member.filepath][owner.lineno : member.lineno]
+        section = next((line.strip() for line in reversed(above) if line.strip().startswith("# ---- ")), "")
+        return not section.startswith(("# ---- for the link", "# ---- for the parts"))
+    return True
+
+
+def is_made_by_others(target: griffe.Object) -> bool:
+    """A class whose docstring says who makes its instances: how it is constructed is nobody's business."""
+    made = re.search(r"\b[Mm]ade by `", docstring(target)) is not None
+    return made or f"{target.name}.__init__" in PARTS
 
 
 def docstring(target: griffe.Object) -> str:
@@ -156,7 +210,10 @@ def annotation(public: Public, value: str | griffe.Expr | None) -> str:
     text = []
     for part in value.iterate(flat=True):
         if isinstance(part, griffe.ExprName) and part.canonical_path.startswith(ROOT + "."):
-            text.append(public.link(part.canonical_path))
+            meant = public.alias(part.canonical_path)
+            text.append(annotation(public, meant) if meant is not None else public.link(part.canonical_path))
+        elif isinstance(part, griffe.ExprName) and part.name == "type":
+            text.append("builtins.type")  # or Sphinx takes it for an attribute of that name
         else:
             text.append(str(part))
     return "".join(text).strip("'\"")
