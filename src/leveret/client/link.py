@@ -50,6 +50,9 @@ class Owner(Protocol):
     def event(self, event: Event) -> None:
         """A method that is not an answer: basic.cancel, basic.return."""
 
+    def emptied(self) -> None:
+        """All that came is settled, and nothing more comes."""
+
     def closed(self, error: LeveretError) -> None:
         """The channel has ended, or the connection. Its number may be used again."""
 
@@ -74,7 +77,8 @@ class Link(asyncio.Protocol):
         self.on_blocked: Callable[[str], None] | None = None
         self.on_confirms: Callable[[], None] | None = None
         self._login = (user, password, vhost, name)
-        self._channel_max = CHANNELS
+        self.channel_max = CHANNELS
+        self.greeted = False  # the broker has said who it is
         self._heartbeat_s = heartbeat_s
         self._timer: asyncio.TimerHandle | None = None
         self._wrote = self._heard = False
@@ -139,6 +143,13 @@ class Link(asyncio.Protocol):
     def flush(self) -> None:
         """Write what is there: methods and settlements first, then messages while they are taken."""
         data = self.output.take()
+        if self.output.emptied:
+            emptied = self.output.emptied
+            self.output.emptied = []
+            for settling in emptied:
+                owner = self._owners.get(settling.number)
+                if owner is not None:
+                    owner.emptied()
         if self.publishing and not self.blocked and not self._paused:
             parts = self.outbox.take(WRITE_BYTES)
             if parts:
@@ -186,9 +197,9 @@ class Link(asyncio.Protocol):
     ) -> Channel:
         """A new channel, with a number of its own unless one is wanted."""
         if number == 0:
-            number = next((n for n in range(8, self._channel_max + 1) if self._free(n)), 0)
+            number = next((n for n in range(8, self.channel_max + 1) if self._free(n)), 0)
             if number == 0:
-                raise Refused(504, f"all {self._channel_max} channels of this connection are in use")
+                raise Refused(504, f"all {self.channel_max} channels of this connection are in use")
         channel = Channel(number, self.output, handling, outbox, no_ack)
         self.inbox.forget(number)
         self.inbox.channels[number] = channel
@@ -293,6 +304,7 @@ class Link(asyncio.Protocol):
 
     def _start(self, fields: Mapping[str, object]) -> None:
         user, password, _, name = self._login
+        self.greeted = True
         properties = fields["server_properties"]
         self.server_properties = properties if isinstance(properties, dict) else {}
         mechanisms = fields["mechanisms"]
@@ -321,7 +333,7 @@ class Link(asyncio.Protocol):
         offered = {key: value for key, value in fields.items() if isinstance(value, int)}
         frame_max = offered.get("frame_max", 0)
         self.frame_max_bytes = min(frame_max or self.frame_max_bytes, self.frame_max_bytes)
-        self._channel_max = min(offered.get("channel_max", 0) or CHANNELS, CHANNELS)
+        self.channel_max = min(offered.get("channel_max", 0) or self.channel_max, self.channel_max)
         theirs = offered.get("heartbeat", 0)
         wanted = max(1, round(self._heartbeat_s)) if self._heartbeat_s > 0 else 0
         agreed = min(theirs, wanted) if theirs and wanted else max(theirs, wanted) if wanted else 0
@@ -329,7 +341,7 @@ class Link(asyncio.Protocol):
         vhost = self._login[2]
 
         def put(out: BytesWriter) -> None:
-            requests.connection_tune_ok(out, self._channel_max, self.frame_max_bytes, agreed)
+            requests.connection_tune_ok(out, self.channel_max, self.frame_max_bytes, agreed)
             requests.connection_open(out, vhost)
 
         self.say(put)

@@ -14,6 +14,8 @@ from leveret.errors import InvalidMessage
 from leveret.wire import requests
 from leveret.wire.table import encode_table
 
+UNIQUE_HEADER = "x-unique-key"  # what the option `unique` of a message becomes
+
 
 @dataclass(frozen=True)
 class Retry:
@@ -95,6 +97,9 @@ class Queue:
     def named(self, name: str) -> Queue:
         return replace(self, name=name)
 
+    def with_dead_letter(self, name: str) -> Queue:
+        return replace(self, dead_letter=name)
+
     def needs(self) -> dict[str, str]:
         """Features of the broker that it asks for beyond AMQP and RabbitMQ's, each with how to call it."""
         found: dict[str, str] = {}
@@ -120,6 +125,7 @@ class Queue:
             found["x-group-header"] = self.groups
         if self.unique:
             found["x-unique"] = self.unique
+            found["x-unique-header"] = UNIQUE_HEADER
         if self.deduplicate_s is not None:
             found["x-message-deduplication"] = round(self.deduplicate_s * 1000)
         if self.max_priority is not None:

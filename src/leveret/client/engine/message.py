@@ -158,6 +158,12 @@ class Message:
         return self.properties.timestamp
 
     @property
+    def error(self) -> str | None:
+        """Of an answer: what went wrong, if the work failed."""
+        found = self.headers.get("x-error")
+        return None if found is None else str(found)
+
+    @property
     def app_id(self) -> str | None:
         return self.properties.app_id
 
@@ -211,10 +217,19 @@ class Message:
         self.settled = True
         return settling
 
-    def check_settleable(self) -> None:
-        """Raises AlreadySettled or Stale where `ack` would."""
+    def hold(self) -> None:
+        """Settled as far as the application goes; `finish` or `undo` tells the broker later. Raises as `ack` does."""
         self._settle()
-        self.settled = False
+
+    def finish(self) -> None:
+        """What was held is done, if its channel is still there."""
+        if self._settling is not None and self._settling.alive:
+            self._settling.ack(self._tag)
+
+    def undo(self) -> None:
+        """What was held goes back to its queue."""
+        if self._settling is not None and self._settling.alive:
+            self._settling.nack(self._tag, True)
 
     def ack(self) -> Ready:
         """It is done. Raises AlreadySettled, Stale; so do the others."""

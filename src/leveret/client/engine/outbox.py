@@ -153,6 +153,10 @@ class Outbox:
         """The message id that `add` made last."""
         return (self._high + LOW_DIGITS[(self._made - 1) & 4095]).decode("ascii")
 
+    def set_owner(self, number: int, owner: object) -> None:
+        """Somebody waits for it after all; directly behind `add`."""
+        self._owners[number] = owner
+
     def forget_owner(self, number: int) -> None:
         """Nobody waits for it any more; the message stays."""
         self._owners.pop(number, None)

@@ -21,6 +21,7 @@ class Output:
     def __init__(self, wake: Callable[[], None]) -> None:
         self.writer = BytesWriter()
         self.asked = False
+        self.emptied: list[Settling] = []  # that wanted to be told, and have nothing unsettled any more
         self._wake = wake
         self._dirty: list[Settling] = []
 
@@ -66,9 +67,13 @@ class Settling:
         self.number: i64 = number
         self.output = output
         self.alive = True  # the channel that the tags belong to
+        self.ending = False  # nothing more is delivered: to be told when all is settled
         self.unsettled: i64 = 0
+        self.acked: i64 = 0
+        self.nacked: i64 = 0
+        self.requeued: i64 = 0
         self._low: i64 = 1
-        self._acked: i64 = 0  # up to here, to be told with multiple
+        self._upto: i64 = 0  # acked up to here, to be told with multiple
         self._early: set[int] = set()
         self._untold: set[int] = set()  # acked out of turn since the last time
         self._dirty = False
@@ -76,10 +81,17 @@ class Settling:
     def delivered(self) -> None:
         self.unsettled += 1
 
-    def ack(self, tag: i64) -> None:
+    def _settled(self) -> None:
         self.unsettled -= 1
+        if self.ending and self.unsettled == 0:
+            self.output.emptied.append(self)
+            self.output.ask()
+
+    def ack(self, tag: i64) -> None:
+        self._settled()
+        self.acked += 1
         if tag == self._low:
-            self._acked = tag
+            self._upto = tag
             self._on(tag)
         else:
             self._early.add(int(tag))
@@ -90,7 +102,11 @@ class Settling:
 
     def nack(self, tag: i64, requeue: bool) -> None:
         """Told in its place among the acks: later ones with `multiple` must not cover it."""
-        self.unsettled -= 1
+        self._settled()
+        if requeue:
+            self.requeued += 1
+        else:
+            self.nacked += 1
         self.put(self.output.writer)
         if tag == self._low:
             self._on(tag)
@@ -106,7 +122,7 @@ class Settling:
                 self._early.discard(int(low))
                 if int(low) in self._untold:
                     self._untold.discard(int(low))
-                    self._acked = low
+                    self._upto = low
                 low += 1
         self._low = low
 
@@ -114,10 +130,10 @@ class Settling:
         """Write what was acked since the last time."""
         self._dirty = False
         if self.alive:
-            if self._acked > 0:
-                basic_ack(out, self.number, int(self._acked), True)
+            if self._upto > 0:
+                basic_ack(out, self.number, int(self._upto), True)
             for tag in sorted(self._untold):
                 basic_ack(out, self.number, tag, False)
-        self._acked = 0
+        self._upto = 0
         if self._untold:
             self._untold = set()

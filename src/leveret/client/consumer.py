@@ -1,0 +1,337 @@
+"""A consumer: a channel of its own, from which messages are taken one by one, over all the connections there are.
+
+The client tells it when there is a new connection; a channel that the broker closed, or a cancel that it sent, makes it
+begin again by itself. What was buffered when a channel went is forgotten: the broker delivers it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self
+
+from leveret.client.engine.inbox import Channel, Event
+from leveret.client.engine.message import Message
+from leveret.client.handling import Serving
+from leveret.client.prefetch import Prefetch
+from leveret.client.topology import Queue
+from leveret.errors import ClientError, Closed, Disconnected, LeveretError, Refused
+from leveret.wire import methods, requests
+from leveret.wire.signatures import decode_method
+from leveret.wire.table import encode_table
+
+if TYPE_CHECKING:
+    from leveret.client.client import Client
+    from leveret.client.link import Link
+
+log = logging.getLogger("leveret.client")
+
+Declare = Literal["yes", "no", "look"]  # look: only the name is known, and what is there is taken as it is
+
+
+class Messages:
+    """One `async for` over a consumer. When it is left, a consumer that began with it stops."""
+
+    __slots__ = ("_consumer", "_owns")
+
+    def __init__(self, consumer: Consumer, owns: bool) -> None:
+        self._consumer = consumer
+        self._owns = owns
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message:
+        return await self._consumer.take()
+
+    def __del__(self) -> None:
+        if self._owns:
+            self._consumer.drop()
+
+
+class Consumer:
+    """Made by `Client.consume` and `Client.subscribe`. Iterate over it, or use it as a context manager first.
+
+    It begins with the first message that is asked for, or with `async with`. Leaving that, or the loop that began it, or
+    `close` stops it; messages that were not handed out go back to their queue.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        queue: Queue,
+        declare: Declare,
+        prefetch: int | Literal["auto"],
+        exclusive: bool,
+        priority: int | None,
+        auto_ack: bool,
+        arguments: dict[str, object],
+    ) -> None:
+        self.queue = queue.name
+        self.handling = Serving(client, queue.name, queue.retry, client.dead_letter_of(queue))
+        self._client = client
+        self._spec = queue
+        self._declare = declare
+        self._prefetch = Prefetch(prefetch)
+        self._exclusive = exclusive
+        self._no_ack = auto_ack
+        self._arguments = dict(arguments)
+        if priority is not None:
+            self._arguments["x-priority"] = priority
+        self._ready: deque[Message] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: LeveretError | None = None
+        self._channel: Channel | None = None
+        self._link: Link | None = None
+        self._started = False
+        self._closed = False
+        self._dropped = False
+        self._task: asyncio.Task[None] | None = None
+        self._tag = 0  # of the consumer on its channel: adjusting the prefetch makes a new one
+
+    # ---- for the application
+
+    async def start(self) -> None:
+        """Begin to consume, and return when the broker has agreed. Raises Refused, Disconnected, Unsupported."""
+        if self._started:
+            return
+        self._client.check_open()
+        self._started = True
+        self._client.consumers.add(self)
+        try:
+            while True:
+                link = await self._client.wait_link()
+                try:
+                    await self._begin(link)
+                    return
+                except Disconnected:
+                    if not self._client.reconnects:
+                        raise
+        except BaseException:
+            self._started = False
+            self._client.consumers.discard(self)
+            raise
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __aiter__(self) -> Messages:
+        if self._dropped:
+            self._dropped = self._closed = self._started = False
+        return Messages(self, not self._started)
+
+    async def take(self) -> Message:
+        """The next message. Raises StopAsyncIteration when the consumer is closed, or what ended it."""
+        if not self._ready:
+            await self._more()
+        self._prefetch.taken += 1
+        return self._ready.popleft()
+
+    async def many(self) -> list[Message]:
+        """All that is here, at least one; for who handles messages in batches. Raises StopAsyncIteration at the end."""
+        if not self._ready:
+            await self._more()
+        messages = list(self._ready)
+        self._ready.clear()
+        self._prefetch.taken += len(messages)
+        return messages
+
+    async def _more(self) -> None:
+        if not self._started and not self._closed:
+            await self.start()
+        while not self._ready:
+            if self._error is not None:
+                error, self._error = self._error, None
+                raise error
+            if self._closed:
+                raise StopAsyncIteration
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
+    async def close(self) -> None:
+        """Take no more. What was not handed out is released; what was can still be settled."""
+        if self._closed:
+            return
+        self._closed = True
+        self._client.consumers.discard(self)
+        if self._task is not None:
+            self._task.cancel()
+        channel, link = self._channel, self._link
+        if channel is not None and link is not None:
+            with contextlib.suppress(ClientError):
+                await link.ask(
+                    channel.number,
+                    lambda out: methods.basic_cancel(out, channel.number, self._tag_text(), False),
+                    methods.BASIC_CANCEL_OK,
+                )
+            for message in self._ready:
+                if channel.settling.alive and not message.settled:
+                    message.release()
+            channel.settling.ending = True
+            if channel.settling.unsettled == 0:
+                await link.close_channel(channel)
+                self._let_go()
+        self._ready.clear()
+        self._wake()
+
+    def drop(self) -> None:
+        """The loop that began it was left: stop, until it is iterated over again."""
+        if not self._closed:
+            self._dropped = True
+            self._client.call_from_anywhere(self.close)
+
+    # ---- for the link
+
+    def messages(self, messages: list[Message]) -> None:
+        if self._closed:
+            for message in messages:
+                if not message.settled:
+                    message.release()
+            return
+        self._ready.extend(messages)
+        self._wake()
+        if self._prefetch.is_auto and self._prefetch.looks_due():
+            self._adjust()
+
+    def event(self, event: Event) -> None:
+        if event.method == methods.BASIC_CANCEL:
+            tag = decode_method(event.payload).fields["consumer_tag"]
+            if tag == self._tag_text() and not self._closed:
+                log.warning("the broker cancelled the consumer of %r; it begins again", self.queue)
+                self._again()
+
+    def emptied(self) -> None:
+        if self._closed and self._channel is not None and self._link is not None:
+            self._client.spawn(self._link.close_channel(self._channel))
+            self._let_go()
+
+    def closed(self, error: LeveretError) -> None:
+        """Our channel has ended, with its connection or alone."""
+        link = self._link
+        self._let_go()
+        self._ready.clear()
+        if self._closed:
+            return
+        if isinstance(error, Closed) or not self._client.reconnects:
+            self.fail(error)
+        elif link is not None and not link.lost.done():
+            log.warning("the broker closed the channel of the consumer of %r: %s", self.queue, error.text)
+            self._again()
+
+    def fail(self, error: LeveretError) -> None:
+        """It ends with this error."""
+        self._error = None if isinstance(error, Closed) else error
+        self._closed = True
+        self._client.consumers.discard(self)
+        self._wake()
+
+    # ---- beginning, and beginning again
+
+    def resume(self) -> None:
+        """There is a new connection."""
+        if self._started and not self._closed and (self._task is None or self._task.done()):
+            self._again()
+
+    def _again(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = self._client.spawn(self._restart())
+
+    async def _restart(self) -> None:
+        """Until it works, or the connection ends: then `resume` comes."""
+        backoff = self._client.backoff.fresh()
+        while not self._closed:
+            link = self._client.link
+            if link is None:
+                return
+            try:
+                old = self._channel
+                self._let_go()
+                if old is not None:
+                    self._ready.clear()
+                    await link.close_channel(old)
+                await self._begin(link)
+                return
+            except Disconnected:
+                return
+            except LeveretError as error:
+                log.warning("consuming from %r does not work yet: %s", self.queue, error.text)
+            await asyncio.sleep(backoff.next_s())
+
+    async def _begin(self, link: Link) -> None:
+        if self._declare == "yes":
+            await self._client.control.declare_for(self._spec, link)
+        elif self._declare == "look":
+            await self._client.control.look_or_declare(self._spec, link)
+        channel = await link.open_channel(self, self.handling, None, self._no_ack)
+        self._channel, self._link = channel, link
+        try:
+            await self._consume(link, channel)
+        except Refused:
+            self._let_go()
+            raise
+
+    async def _consume(self, link: Link, channel: Channel) -> None:
+        number, prefetch = channel.number, self._prefetch.count
+        self._tag += 1
+        table = encode_table(self._arguments)
+
+        if not self._no_ack:
+            await link.ask(
+                number, lambda out: requests.basic_qos(out, number, prefetch), methods.BASIC_QOS_OK
+            )
+        await link.ask(
+            number,
+            lambda out: requests.basic_consume(
+                out, number, self.queue, self._tag_text(), False, self._no_ack, self._exclusive, False, table
+            ),
+            methods.BASIC_CONSUME_OK,
+        )
+
+    def _tag_text(self, tag: int = 0) -> str:
+        return f"leveret-{self._client.id}-{tag or self._tag}"
+
+    def _let_go(self) -> None:
+        if self._channel is not None:
+            self._client.count(self._channel)
+        self._channel = self._link = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # ---- prefetch
+
+    def _adjust(self) -> None:
+        channel = self._channel
+        if channel is None or self._exclusive or self._no_ack:
+            return
+        buffered = len(self._ready)
+        if self._prefetch.adapt(int(channel.settling.unsettled) - buffered) and (
+            self._task is None or self._task.done()
+        ):
+            self._task = self._client.spawn(self._consume_anew())
+
+    async def _consume_anew(self) -> None:
+        """A consumer's prefetch is fixed when it begins: begin another, then cancel the first. Nothing is lost between."""
+        link, channel, old = self._link, self._channel, self._tag_text()
+        if link is None or channel is None:
+            return
+        with contextlib.suppress(Disconnected, Refused):
+            await self._consume(link, channel)
+            await link.ask(
+                channel.number,
+                lambda out: methods.basic_cancel(out, channel.number, old, False),
+                methods.BASIC_CANCEL_OK,
+            )

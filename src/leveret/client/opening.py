@@ -1,0 +1,45 @@
+"""`leveret.connect`: arguments made into a client."""
+
+from __future__ import annotations
+
+import ssl
+
+from leveret.client.address import Dialer, parse_addresses
+from leveret.client.backoff import Backoff
+from leveret.client.client import Client
+from leveret.client.connector import Connector
+from leveret.client.credentials import Credentials
+from leveret.client.payload import Payloads
+from leveret.client.publisher import Buffer, OnOutcome
+from leveret.client.serialize import Serializers
+
+
+def connect(
+    *addresses: str | Dialer,
+    credentials: Credentials = None,
+    tls: ssl.SSLContext | None = None,
+    name: str = "",
+    heartbeat_s: float = 30.0,
+    connect_timeout_s: float = 10.0,
+    reconnect: bool | Backoff = True,
+    serializer: Serializers | str | None = None,
+    compress: str | None = None,
+    buffer: Buffer | None = None,
+    on_outcome: OnOutcome | None = None,
+) -> Client:
+    """A client, to be opened with `async with` or `await open()`.
+
+    addresses: AMQP URLs, tried in turn, or a `leveret.Broker` of this process; without one $LEVERET_URL, then
+    amqp://localhost. credentials: a pair, or a callable (async or not) that is asked at every connect. tls: the context
+    for amqps. name: shown by the broker. reconnect: False, or how to back off. serializer: a registry, or the content
+    type of values ('json', 'msgpack'). buffer: how much may be posted and not confirmed. on_outcome: told how every
+    posted message ended. Raises InvalidAddress.
+    """
+    connector = Connector(
+        parse_addresses(addresses, tls=tls), credentials, name, heartbeat_s, connect_timeout_s
+    )
+    serializers = (
+        serializer if isinstance(serializer, Serializers) else Serializers(default=serializer or "json")
+    )
+    backoff = Backoff() if reconnect is True else reconnect or None
+    return Client(connector, Payloads(serializers, compress), buffer or Buffer(), backoff, on_outcome)

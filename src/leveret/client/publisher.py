@@ -1,0 +1,417 @@
+"""What is sent: bodies and options made into frames, a bound on what waits, and what became of each message.
+
+It owns the outbox, over all connections. Encoding happens here, once; sending is the link's business, and when there is a
+link is the client's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Literal, Protocol, cast
+
+from leveret.client.engine.message import READY
+from leveret.client.engine.outbox import CONFIRMED, MADE_ID_BYTES, REFUSED, STEM_BYTES, Done, Outbox, Template
+from leveret.client.payload import Payloads
+from leveret.client.targets import Options, Target, target
+from leveret.client.topology import UNIQUE_HEADER
+from leveret.errors import BufferFull, InvalidMessage, LeveretError, NotConfirmed, Unroutable
+from leveret.wire.methods import route_bytes
+from leveret.wire.properties import MESSAGE_ID, Properties, encode_properties, find_property
+
+log = logging.getLogger("leveret.client")
+
+PUBLISH_CHANNEL: Final = 1
+TEMPLATES: Final = 1_024  # kept for options that repeat
+# Options that differ from message to message: no template is kept for them.
+OWN: Final = frozenset(
+    ("headers", "message_id", "correlation_id", "timestamp", "at", "delay_s", "group", "unique")
+)
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """How much may be posted and not confirmed, and what happens then.
+
+    full: 'wait' (awaiting `post` waits for room; who does not await is refused at twice the bound), 'raise'
+    (BufferFull), or 'drop' (the message is dropped, and counted).
+    """
+
+    messages: int = 100_000
+    size_bytes: int = 64 << 20
+    full: Literal["wait", "raise", "drop"] = "wait"
+
+    def __post_init__(self) -> None:
+        if self.full not in ("wait", "raise", "drop"):
+            raise ValueError(f"full is 'wait', 'raise' or 'drop', not {self.full!r}")
+        if self.messages < 1 or self.size_bytes < 1:
+            raise ValueError("a buffer has room for at least one message and one byte")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a posted message. `error` is None for one that the broker has."""
+
+    message_id: str
+    to: str | Target
+    body: object
+    error: LeveretError | None
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None
+
+
+OnOutcome = Callable[[Outcome], None]
+
+
+class Waiter(Protocol):
+    """Who is told of the end of a message."""
+
+    def finish(self, done: Done) -> None: ...
+
+    def fail(self, error: LeveretError) -> None: ...
+
+
+class Posted:
+    """A posted message whose end is to be told."""
+
+    __slots__ = ("_body", "_message_id", "_tell", "_to")
+
+    def __init__(self, tell: OnOutcome, message_id: str, to: str | Target, body: object) -> None:
+        self._tell = tell
+        self._message_id = message_id
+        self._to = to
+        self._body = body
+
+    def finish(self, done: Done) -> None:
+        self._tell(Outcome(self._message_id, self._to, self._body, error_of(done, self._to)))
+
+    def fail(self, error: LeveretError) -> None:
+        self._tell(Outcome(self._message_id, self._to, self._body, error))
+
+
+class Published:
+    """A message, or several, that somebody awaits. The first error is the one that is raised."""
+
+    __slots__ = ("_error", "_left", "_to", "future")
+
+    def __init__(self, future: asyncio.Future[None], to: str | Target, left: int) -> None:
+        self.future = future
+        self._to = to
+        self._left = left
+        self._error: LeveretError | None = None
+
+    def finish(self, done: Done) -> None:
+        if done.verdict != CONFIRMED and self._error is None:
+            self._error = error_of(done, self._to)
+        self.more(-1)
+
+    def more(self, count: int) -> None:
+        self._left += count
+        if self._left == 0 and not self.future.done():
+            if self._error is None:
+                self.future.set_result(None)
+            else:
+                self.future.set_exception(self._error)
+
+    def fail(self, error: LeveretError) -> None:
+        self._error = self._error or error
+        self.more(-1)
+
+
+def error_of(done: Done, to: str | Target) -> LeveretError | None:
+    if done.verdict == CONFIRMED:
+        return None
+    where = target(to)
+    if done.verdict == REFUSED:
+        return NotConfirmed(
+            f"the broker did not take a message to {where}: the queue is full or has it already, or the broker failed"
+        )
+    advice = ": declare the queue first" if not where.exchange else ""
+    return Unroutable(f"no queue gets a message to {where} ({done.text}){advice}")
+
+
+class Publisher:
+    """`ask` is called when there is something to write."""
+
+    def __init__(self, payloads: Payloads, buffer: Buffer, ask: Callable[[], None]) -> None:
+        self.outbox = Outbox(PUBLISH_CHANNEL, secrets.token_hex(STEM_BYTES // 2).encode())
+        self.payloads = payloads
+        self.buffer = buffer
+        self.ask = ask
+        self.on_outcome: OnOutcome | None = None
+        self.posted = 0
+        self.dropped = 0
+        self.delayed: Callable[[Target, int], Target] | None = (
+            None  # how this broker delays, if not by itself
+        )
+        self.demand: Callable[[str, str], None] = lambda name, what: None
+        self._templates: dict[object, Template] = {}
+        self._room: deque[asyncio.Future[None]] = deque()
+        self._empty: list[asyncio.Future[None]] = []
+
+    # ---- encoding
+
+    def prepare(self, to: str | Target, body: object, options: Options) -> tuple[Template, bytes]:
+        """Template and body. Raises InvalidMessage, Unsupported."""
+        if not options:
+            kind = type(body)
+            if kind is bytes:
+                found = self._templates.get((to, bytes))
+                if found is not None:
+                    return found, cast(bytes, body)
+        data, content_type, encoding = self.payloads.encode(body, options)
+        key: object = None
+        if not options:
+            key = (to, type(body)) if type(body) is bytes else (to, content_type, encoding)
+        elif OWN.isdisjoint(options):
+            key = (to, content_type, encoding, *options.items())
+        template = self._templates.get(key) if key is not None else None
+        if template is None:
+            template = self._template(target(to), content_type, encoding, options)
+            if key is not None:
+                if len(self._templates) >= TEMPLATES:
+                    self._templates.clear()
+                self._templates[key] = template
+        return template, data
+
+    def forget_templates(self) -> None:
+        """The broker is another one: what it offers may be too."""
+        self._templates.clear()
+
+    def content(self, to: Target, body: object, options: Options) -> tuple[bytes, Properties, Target]:
+        """Body, properties and target of one message, for who sends it by other ways. Raises InvalidMessage."""
+        data, content_type, encoding = self.payloads.encode(body, options)
+        properties = Properties(
+            content_type=options.get("content_type") or content_type, content_encoding=encoding
+        )
+        return data, properties, self._fill(properties, to, options)
+
+    def _template(self, to: Target, content_type: str, encoding: str | None, options: Options) -> Template:
+        properties = Properties(
+            content_type=options.get("content_type") or content_type, content_encoding=encoding
+        )
+        to = self._fill(properties, to, options)
+        mandatory = options.get("mandatory")
+        if mandatory is None:
+            mandatory = not to.exchange
+        message_id = options.get("message_id")
+        try:
+            if message_id is not None:
+                properties.message_id = message_id
+                return Template(
+                    PUBLISH_CHANNEL, route(to), mandatory, encode_properties(properties), b"", False
+                )
+            before, after = around_id(properties)
+            return Template(PUBLISH_CHANNEL, route(to), mandatory, before, after, True)
+        except (ValueError, TypeError) as error:
+            raise InvalidMessage(f"a message to {to} cannot be encoded: {error}") from None
+
+    def _fill(self, properties: Properties, to: Target, options: Options) -> Target:
+        """Properties from options; where the message goes then."""
+        headers = dict(options.get("headers") or {})
+        properties.delivery_mode = 2 if options.get("persistent", True) else 1
+        properties.correlation_id = options.get("correlation_id")
+        properties.reply_to = options.get("reply_to")
+        properties.type = options.get("type")
+        properties.app_id = options.get("app_id")
+        properties.timestamp = options.get("timestamp")
+        priority = options.get("priority")
+        if priority is not None and not 0 <= priority <= 255:
+            raise InvalidMessage(f"priority is 0 to 255, not {priority!r}")
+        properties.priority = priority
+        expires_s = options.get("expires_s")
+        if expires_s is not None:
+            if expires_s < 0:
+                raise InvalidMessage(f"expires_s is 0 or more seconds, not {expires_s!r}")
+            properties.expiration = str(round(expires_s * 1000))
+        group, unique = options.get("group"), options.get("unique")
+        if group is not None:
+            self.demand("groups", "a message with a group")
+            headers.setdefault("x-group-id", group)
+        if unique is not None:
+            self.demand("unique", "a unique message")
+            headers.setdefault(UNIQUE_HEADER, unique)
+        delay_ms = delay_of(options)
+        if delay_ms > 0:
+            if self.delayed is None:
+                headers["x-deliver-after"] = delay_ms
+            else:
+                to = self.delayed(to, delay_ms)
+        if headers:
+            properties.headers = headers
+        return to
+
+    # ---- sending
+
+    async def publish(
+        self, to: str | Target, body: object, timeout_s: float | None, options: Options
+    ) -> None:
+        template, data = self.prepare(to, body, options)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        number = self.outbox.add(template, data, Published(future, to, 1))
+        self.ask()
+        try:
+            if timeout_s is None:
+                await future
+            else:
+                async with asyncio.timeout(timeout_s):
+                    await future
+        except BaseException:
+            self.outbox.forget_owner(number)
+            raise
+
+    async def publish_many(
+        self, to: str | Target, bodies: Iterable[object], timeout_s: float | None, options: Options
+    ) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        batch = Published(future, to, 1)
+        async with asyncio.timeout(timeout_s):
+            for body in bodies:
+                template, data = self.prepare(to, body, options)
+                batch.more(1)
+                self.outbox.add(template, data, batch)
+                if self.is_full():
+                    self.ask()
+                    await self.room()
+            batch.more(-1)
+            self.ask()
+            await future
+
+    def post(
+        self, to: str | Target, body: object, on_outcome: OnOutcome | None, options: Options
+    ) -> Awaitable[None]:
+        outbox = self.outbox
+        full = outbox.waiting() >= self.buffer.messages or outbox.waiting_bytes() >= self.buffer.size_bytes
+        if full and not self._may_overflow():
+            return READY
+        template, data = self.prepare(to, body, options)
+        tell = on_outcome or self.on_outcome
+        if tell is None:
+            outbox.add(template, data, None)
+        else:
+            message_id = options.get("message_id")
+            number = outbox.add(template, data, None)
+            outbox.set_owner(number, Posted(tell, message_id or outbox.last_id(), to, body))
+        self.posted += 1
+        self.ask()
+        return self.room() if full else READY
+
+    def is_full(self) -> bool:
+        outbox = self.outbox
+        return outbox.waiting() >= self.buffer.messages or outbox.waiting_bytes() >= self.buffer.size_bytes
+
+    def _may_overflow(self) -> bool:
+        """The buffer is full: False for a message that is dropped. Raises BufferFull."""
+        outbox, buffer = self.outbox, self.buffer
+        if buffer.full == "drop":
+            self.dropped += 1
+            return False
+        twice = outbox.waiting() >= 2 * buffer.messages or outbox.waiting_bytes() >= 2 * buffer.size_bytes
+        if buffer.full == "raise" or twice:
+            advice = "; await post() to wait for room" if buffer.full == "wait" else ""
+            raise BufferFull(f"{outbox.waiting()} messages are posted and not confirmed{advice}")
+        return True
+
+    def room(self) -> asyncio.Future[None]:
+        """Done when there is room in the buffer."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._room.append(future)
+        return future
+
+    async def flush(self, timeout_s: float | None) -> None:
+        """Wait until everything that was sent has its outcome. Raises TimeoutError."""
+        self.ask()
+        if self.outbox.waiting() == 0:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._empty.append(future)
+        async with asyncio.timeout(timeout_s):
+            await future
+
+    # ---- what became of them
+
+    def drain(self) -> None:
+        """Tell everybody what the broker has said."""
+        done = self.outbox.done
+        if done:
+            self.outbox.done = []
+            for one in done:
+                try:
+                    cast(Waiter, one.owner).finish(one)
+                except Exception:  # the application's own; it must not stop the others
+                    log.exception("a callback for the outcome of a message failed")
+        if self.outbox.unwritten():
+            self.ask()  # what went one by one, and what came meanwhile
+        self.wake()
+
+    def wake(self) -> None:
+        if self._room and not self.is_full():
+            while self._room:
+                settle(self._room.popleft(), None)
+        if self._empty and self.outbox.waiting() == 0:
+            waiting, self._empty = self._empty, []
+            for future in waiting:
+                settle(future, None)
+
+    def give_up_first(self, error: LeveretError) -> None:
+        """The oldest message must not be sent again: the broker closed the channel for it."""
+        owner = self.outbox.drop_first()
+        if owner is not None:
+            cast(Waiter, owner).fail(error)
+        self.wake()
+
+    def fail(self, error: LeveretError) -> None:
+        """Nothing more is sent, ever."""
+        for owner in self.outbox.give_up():
+            try:
+                cast(Waiter, owner).fail(error)
+            except Exception:
+                log.exception("a callback for the outcome of a message failed")
+        for future in [*self._room, *self._empty]:
+            settle(future, error)
+        self._room.clear()
+        self._empty = []
+
+
+def settle(future: asyncio.Future[None], error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+
+
+def route(to: Target) -> bytes:
+    return route_bytes(to.exchange, to.key)
+
+
+def around_id(properties: Properties) -> tuple[bytes, bytes]:
+    """The encoded properties before and behind a message id that is not there yet; the flags count on it."""
+    properties.message_id = "?" * MADE_ID_BYTES
+    data = encode_properties(properties)
+    at = find_property(data, 0, len(data), MESSAGE_ID)
+    return data[:at], data[at + 1 + MADE_ID_BYTES :]
+
+
+def delay_of(options: Options) -> int:
+    """Milliseconds until a message may be delivered."""
+    delay_s, at = options.get("delay_s"), options.get("at")
+    if delay_s is not None and at is not None:
+        raise InvalidMessage("delay_s and at exclude each other")
+    if at is not None:
+        moment = at if at.tzinfo is not None else at.astimezone()
+        delay_s = (moment - datetime.now(UTC)).total_seconds()
+        return max(0, round(delay_s * 1000))
+    if delay_s is None:
+        return 0
+    if delay_s < 0:
+        raise InvalidMessage(f"delay_s is 0 or more seconds, not {delay_s!r}")
+    return round(delay_s * 1000)

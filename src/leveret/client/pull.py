@@ -1,0 +1,113 @@
+"""Pulling: a channel for each queue that is pulled from, with as many requests on their way as are wanted.
+
+basic.get is answered in order, so `drain` asks ahead and still takes nothing that it was not to take.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Final
+
+from leveret.client.engine.inbox import Channel, Event
+from leveret.client.engine.message import Message
+from leveret.client.handling import Serving
+from leveret.errors import Disconnected, LeveretError
+from leveret.wire import methods, requests
+
+if TYPE_CHECKING:
+    from leveret.client.client import Client
+    from leveret.client.link import Link
+
+AHEAD: Final = 64
+
+
+class Puller:
+    """Takes messages of one queue, when asked."""
+
+    def __init__(self, client: Client, serving: Serving) -> None:
+        self._client = client
+        self._serving = serving
+        self._channel: Channel | None = None
+        self._link: Link | None = None
+        self._lock = asyncio.Lock()
+
+    async def get(self) -> Message | None:
+        """One message, or None if the queue has none. Raises Refused."""
+        while True:
+            try:
+                link, channel = await self._open()
+                return self._read(channel, await self._ask(link, channel))
+            except Disconnected:
+                if not self._client.reconnects:
+                    raise
+
+    async def drain(self, limit: int | None) -> AsyncIterator[Message]:
+        """What is there, up to `limit`; ends when the queue is empty. Raises Refused, Disconnected."""
+        link, channel = await self._open()
+        loop = asyncio.get_running_loop()
+        asked: deque[asyncio.Task[Event]] = deque()
+        left = -1 if limit is None else limit
+        empty = False
+        try:
+            while True:
+                while not empty and left != 0 and len(asked) < AHEAD:
+                    asked.append(loop.create_task(self._ask(link, channel)))
+                    left -= 1
+                if not asked:
+                    return
+                message = self._read(channel, await asked.popleft())
+                if message is None:
+                    empty = True
+                else:
+                    yield message
+        finally:
+            for task in asked:
+                self._client.spawn(self._give_back(channel, task))
+
+    async def _give_back(self, channel: Channel, task: asyncio.Task[Event]) -> None:
+        """It came for a loop that was left."""
+        try:
+            message = self._read(channel, await task)
+        except LeveretError:
+            return
+        if message is not None and channel.settling.alive:
+            message.release()
+
+    async def _ask(self, link: Link, channel: Channel) -> Event:
+        number = channel.number
+        return await link.ask(
+            number,
+            lambda out: requests.basic_get(out, number, self._serving.queue),
+            methods.BASIC_GET_OK,
+            methods.BASIC_GET_EMPTY,
+        )
+
+    @staticmethod
+    def _read(channel: Channel, event: Event) -> Message | None:
+        return channel.got(event) if event.method == methods.BASIC_GET_OK else None
+
+    async def _open(self) -> tuple[Link, Channel]:
+        async with self._lock:
+            link = await self._client.wait_link()
+            if self._channel is None or self._link is not link:
+                self._channel = await link.open_channel(self, self._serving)
+                self._link = link
+            return link, self._channel
+
+    # ---- for the link
+
+    def messages(self, messages: list[Message]) -> None:
+        pass
+
+    def event(self, event: Event) -> None:
+        pass
+
+    def emptied(self) -> None:
+        pass
+
+    def closed(self, error: LeveretError) -> None:
+        if self._channel is not None:
+            self._client.count(self._channel)
+        self._channel = self._link = None
