@@ -54,11 +54,7 @@ class Middleware:
 def overrides(middleware: MiddlewareHooks, hook: str) -> bool:
     """Whether a middleware does something at a hook."""
     own = getattr(type(middleware), hook, None)
-    return (
-        own is not None
-        and own is not getattr(Middleware, hook)
-        or hook in getattr(middleware, "__dict__", {})
-    )
+    return own is not None and own is not getattr(Middleware, hook)
 
 
 class Chain:
@@ -146,8 +142,8 @@ def unknown(name: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if near:
         return f"there is no option {name!r}: did you mean {near[0]!r}?"
-    if _BUILT_IN.get(name):
-        return f"the option {name!r} is understood by {_BUILT_IN[name]}, which this app does not have: add it to its middleware"
+    if name in _BUILT_IN:
+        return f"the option {name!r} needs {_BUILT_IN[name]}, which is not in this app's middleware: add it there"
     return f"there is no option {name!r}; there are {', '.join(sorted(known))}"
 
 
