@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import disk
-from bench.brokers import Broker, Leveret, RabbitMq310, port_and_pid
+from bench.brokers import Broker, Leveret, RabbitMq310, Usage, port_and_pid, python_beside
 from bench.figures import Figure, median
 from bench.generators import Figures, Run
 
@@ -22,6 +22,7 @@ class Options:
     leveret: str
     leveret_options: str = ""
     uncompiled: str = ""  # the command of an uncompiled one
+    apps: str = ""  # the interpreter that has Celery and Dramatiq
     rabbitmq: str = ""  # "": start 3.10.8 if it is installed; "none"; or "port[,pid]"
     seconds: float = 5.0
     warmup: float = 1.0
@@ -83,6 +84,18 @@ class Bench:
         if self._rival is not None:
             self._rival.stop()
 
+    # ---- programs
+
+    def python(self) -> str:
+        """The interpreter of the environment that `leveret` is in: our client's, aio-pika's and pika's too."""
+        return python_beside(self.options.leveret)
+
+    def apps(self) -> str:
+        """Raises Usage when nobody said where Celery and Dramatiq are."""
+        if not self.options.apps:
+            raise Usage("say where Celery and Dramatiq are: --apps .venv-apps/bin/python")
+        return self.options.apps
+
     # ---- loads
 
     def queue(self) -> str:
@@ -139,3 +152,4 @@ class Line:
     name: str
     text: str
     run: Callable[[Bench], list[Figure]]
+    programs: bool = False  # it runs the programs of sides/, and needs no load generator

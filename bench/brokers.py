@@ -44,6 +44,17 @@ def port_and_pid(text: str) -> tuple[int, int]:
     return int(found.group(1)), int(found.group(2) or 0)
 
 
+def python_beside(command: str) -> str:
+    """The interpreter of the environment that a `leveret` command belongs to. Raises Usage where there is none."""
+    found = shutil.which(command.split()[0]) if command else None
+    python = Path(found).parent / "python" if found else None
+    if python is None or not python.exists():
+        raise Usage(
+            f"there is no python beside '{command}': name a command of an environment, such as .venv/bin/leveret"
+        )
+    return str(python)
+
+
 def answers(port: int) -> bool:
     """Whether connection.start comes from there."""
     try:

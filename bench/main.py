@@ -12,13 +12,21 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import backlogs, features, generators, latencies, rates, sizes
+from bench import backlogs, clients, features, generators, latencies, rates, sizes, workers
 from bench.bench import Bench, Line, Options
 from bench.brokers import StartFailed, Usage, port_and_pid
 from bench.client import Refused
 from bench.figures import HEAD, Figure, merge
 
-LINES: list[Line] = [*rates.LINES, *latencies.LINES, *features.LINES, *backlogs.LINES, *sizes.LINES]
+LINES: list[Line] = [
+    *rates.LINES,
+    *latencies.LINES,
+    *features.LINES,
+    *backlogs.LINES,
+    *sizes.LINES,
+    *clients.LINES,
+    *workers.LINES,
+]
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 FAULTS = (StartFailed, Refused, generators.GeneratorFailed, OSError)
 
@@ -38,6 +46,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--leveret-options", default="", metavar="OPTIONS", help="options behind `serve`")
     p.add_argument(
         "--uncompiled", default="", metavar="CMD", help="an uncompiled Leveret, for the line of that name"
+    )
+    p.add_argument(
+        "--apps", default="", metavar="PYTHON", help="the interpreter that has Celery and Dramatiq"
     )
     p.add_argument(
         "--rabbitmq",
@@ -140,8 +151,10 @@ def main(argv: list[str]) -> int:
             merge(DOCUMENT.read_text(), arguments.docs, [])
         with tempfile.TemporaryDirectory(prefix="leveret-bench-", dir=arguments.dir) as name:
             into = Path(name)
-            load = amqpload(arguments.amqpload, into)
-            bench = Bench(options, into, load, generators.build_pairload(into))
+            loads = not all(line.programs for line in lines)
+            load = amqpload(arguments.amqpload, into) if loads else into
+            own = generators.build_pairload(into) if loads else into
+            bench = Bench(options, into, load, own)
             try:
                 figures, failures = measure(bench, lines)
             finally:
