@@ -22,10 +22,13 @@ sys.path.insert(
     0, str(Path(__file__).resolve().parents[2])
 )  # the source tree, which `examples` is a package of
 
+import leveret
 from examples.common.children import Child
+from examples.common.queues import until_consumed
 from examples.common.report import Expectation, table
 from examples.common.stage import Stage, parser, play
 from examples.mail.drive import Asked, Caller
+from examples.mail.sending import QUEUE
 
 READY_S = 30.0
 
@@ -67,7 +70,7 @@ async def start_all(stage: Stage, takes_ms: float) -> tuple[MailServer, str]:
     """The mail server, the web server and the worker. Returns the first, and the address of the page."""
     server = MailServer(stage, takes_ms)
     await server.start()
-    stage.progress.say(f"mail server: port {server.port}, takes {takes_ms:g} ms for a mail, pid {server.pid}")
+    stage.progress.say(f"mail server: port {server.port}, takes {takes_ms:g} ms for a mail")
     variables = {"LEVERET_URL": stage.broker.url, "SMTP": f"127.0.0.1:{server.port}"}
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
@@ -76,6 +79,8 @@ async def start_all(stage: Stage, takes_ms: float) -> tuple[MailServer, str]:
             port.set_result(event["port"])
 
     await stage.start("worker", "leveret", "worker", "examples.mail.worker:app", variables=variables)
+    async with leveret.connect(stage.broker.url) as broker:
+        await until_consumed(broker, QUEUE)
     await stage.start("web", "examples.mail.web", hear=hear, variables=variables)
     return server, f"http://127.0.0.1:{await asyncio.wait_for(port, READY_S)}"
 
@@ -188,7 +193,12 @@ async def with_page(options: argparse.Namespace, folder: Path) -> bool:
         if sys.stdin.isatty():
             print("Press Enter to kill the mail server, and again to start it.", flush=True)
             pressed = asyncio.Event()
-            asyncio.get_running_loop().add_reader(sys.stdin, lambda: (sys.stdin.readline(), pressed.set()))
+
+            def read_line() -> None:
+                sys.stdin.readline()
+                pressed.set()
+
+            asyncio.get_running_loop().add_reader(sys.stdin, read_line)
             while True:
                 await pressed.wait()
                 pressed.clear()

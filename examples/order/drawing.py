@@ -73,6 +73,7 @@ def _order(axes: Any, trial: Trial, first: bool) -> None:
         "o", color=plot.RED, ms=4, zorder=2,
     )  # fmt: skip
     verdict = f"{len(overtaken)} overtaken" if overtaken else "order kept"
+    axes.set_xlim(left=0)
     axes.set_title(f"{trial.name}\n{trial.rate:.0f} messages/s, {verdict}", fontsize=11)
     keys = list(trial.by_key())
     axes.set_yticks([key + 0.4 for key in keys], [letter(key) for key in keys])

@@ -24,13 +24,17 @@ sys.path.insert(
 import leveret
 from examples.common.stage import Stage, parser, play
 from examples.order import drawing
-from examples.order.trial import Step, Trial, judge, shuffled
+from examples.order.trial import Event, Step, Trial, judge, shuffled
 
-# name, what it means, how the queue is declared
+# What it is called, what it means, and the queue: the only difference
 WAYS = (
-    ("competing", "whoever is free takes the next one", {}),
-    ("single active", "one consumer gets everything, the others stand by", {"single_active": True}),
-    ("groups", "one consumer at a time for each key", {"groups": True}),
+    ("competing", "whoever is free takes the next one", leveret.Queue("order.competing")),
+    (
+        "single active",
+        "one consumer gets everything, the others stand by",
+        leveret.Queue("order.single", single_active=True),
+    ),
+    ("groups", "one consumer at a time for each key", leveret.Queue("order.groups", groups=True)),
 )
 COLUMN_WIDTH = 36
 RUN = 3  # messages of one key in a row
@@ -46,9 +50,9 @@ class Order:
     async def run(self) -> bool:
         trials: list[Trial] = []
         async with Stage(self.folder) as stage:
-            for name, explanation, declared in WAYS:
+            for name, explanation, queue in WAYS:
                 trial = Trial(name, explanation)
-                await self.play(stage.broker.url, leveret.Queue(f"order.{name}", **declared), trial)
+                await self.play(stage.broker.url, queue, trial)
                 trials.append(trial)
                 stage.progress.say(
                     f"{name}: {explanation}. {trial.rate:.0f} messages/s, {len(trial.overtaken())} overtaken"
@@ -68,7 +72,7 @@ class Order:
             await broker.declare_queue(queue)
             for key, number in shuffled(self.options.keys, self.options.per_key, RUN):
                 # The group says who belongs together; only a queue with groups heeds it.
-                broker.post(queue.name, {"key": key, "number": number}, group=f"order-{key}")
+                broker.post(queue.name, Event(key, number), group=f"order-{key}")
             await broker.flush()
         started_s = time.monotonic()
         done = asyncio.Event()
@@ -98,10 +102,13 @@ class Order:
         async for message in broker.consume(queue, prefetch=1):
             async with message:  # acknowledged when the block ends well
                 began_s = time.monotonic() - started_s
-                key, number = message.data["key"], message.data["number"]
-                chance = random.Random(f"{key}/{number}")  # the same in every trial
+                event = message.decode(Event)
+                assert isinstance(event, Event)
+                chance = random.Random(f"{event.key}/{event.number}")  # the same in every trial
                 await asyncio.sleep(chance.uniform(0.2, 1.8) * self.options.work_ms / 1000)
-                trial.steps.append(Step(key, number, worker, began_s, time.monotonic() - started_s))
+                trial.steps.append(
+                    Step(event.key, event.number, worker, began_s, time.monotonic() - started_s)
+                )
             if len(trial.steps) == self.messages:
                 done.set()
 

@@ -13,8 +13,16 @@ LEAST_GAIN = 1.5  # of groups over a single consumer; it comes near to the numbe
 
 
 @dataclass(frozen=True)
+class Event:
+    """A message: something happened to what `key` names; `number` counts what happened to it, from 0."""
+
+    key: int
+    number: int
+
+
+@dataclass(frozen=True)
 class Step:
-    """One message about `key`; `number` counts the messages of that key, from 0."""
+    """One message, handled."""
 
     key: int
     number: int

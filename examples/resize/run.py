@@ -25,6 +25,7 @@ sys.path.insert(
 
 import leveret
 from examples.common import pictures
+from examples.common.queues import until_consumed
 from examples.common.report import table
 from examples.common.stage import Stage, parser, play
 from examples.resize import drawing, video
@@ -34,7 +35,6 @@ from examples.resize.tally import Turn, judge
 EDGE = 640  # of the small pictures
 HEIGHT = 240  # of the small film
 JOB_TIMEOUT_S = 300.0
-START_TIMEOUT_S = 60.0
 
 
 class Resize:
@@ -51,8 +51,6 @@ class Resize:
         async with Stage(self.folder) as stage:
             await self.make_material(stage)
             async with leveret.connect(stage.broker.url, name="resize") as broker:
-                for queue in (PICTURES, SEGMENTS):
-                    await broker.declare_queue(leveret.Queue(queue))
                 for clones in self.options.workers:
                     self.turns.append(await self.turn(stage, broker, clones))
             return self.tell(stage)
@@ -97,10 +95,8 @@ class Resize:
 
     async def warm_up(self, broker: leveret.Client, clones: int) -> None:
         """Wait until all are there, and have started their processes: what is measured is the work."""
-        async with asyncio.timeout(START_TIMEOUT_S):
-            for queue in (PICTURES, SEGMENTS):
-                while (await broker.declare_queue(leveret.Queue(queue))).consumers < clones:
-                    await asyncio.sleep(0.05)
+        for queue in (PICTURES, SEGMENTS):
+            await until_consumed(broker, queue, clones)
         there = Job(self.relative(self.film), self.relative(self.film), 0)  # the result exists: nothing to do
         for queue in (PICTURES, SEGMENTS):
             await asyncio.gather(*(self.ask(broker, queue, there) for _ in range(4 * clones)))
@@ -137,7 +133,9 @@ class Resize:
 
     async def ask(self, broker: leveret.Client, queue: str, job: Job) -> Done:
         reply = await broker.call(queue, job, timeout_s=JOB_TIMEOUT_S)
-        return reply.decode(Done)
+        done = reply.decode(Done)
+        assert isinstance(done, Done)
+        return done
 
     def relative(self, path: Path) -> str:
         return str(path.relative_to(self.shared))

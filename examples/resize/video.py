@@ -9,7 +9,7 @@ import os
 import subprocess
 from pathlib import Path
 
-import imageio_ffmpeg
+import imageio_ffmpeg  # type: ignore[import-untyped]
 
 FRAMES_A_SECOND = 25
 ENCODER = ("-c:v", "libx264", "-pix_fmt", "yuv420p")

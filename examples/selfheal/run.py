@@ -23,6 +23,7 @@ sys.path.insert(
 
 import leveret
 from examples.common.broker import Broker
+from examples.common.queues import until_consumed
 from examples.common.report import Expectation, table
 from examples.common.stage import Stage, parser, play
 from examples.common.waiting import Watch
@@ -61,9 +62,9 @@ class SelfHeal:
 
     async def play(self, stage: Stage, network: Proxy, url: str) -> bool:
         async with leveret.connect(url, name="producer", on_outcome=self.outcome) as broker:
-            await broker.declare_queue(leveret.Queue(QUEUE))
             for _ in range(self.options.workers):
                 await self.start_worker(stage, url)
+            await until_consumed(broker, QUEUE, self.options.workers)
             producing = asyncio.create_task(self.produce(broker))
             for _ in range(self.options.rounds):
                 for kind in KINDS:
@@ -72,7 +73,7 @@ class SelfHeal:
             await asyncio.gather(producing, return_exceptions=True)
             await broker.flush()
             await self.watch.until(lambda: self.ledger.left() == 0, "the last message to be handled")
-            left = (await broker.declare_queue(leveret.Queue(QUEUE))).messages
+            left = (await broker.look_at_queue(QUEUE)).messages
             reconnects = broker.stats.reconnects
         codes = await stage.stop_children()
         return self.tell(stage, left, reconnects, codes)

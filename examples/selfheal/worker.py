@@ -17,7 +17,11 @@ app = leveret.App(name=NAME)  # the broker is the one that $LEVERET_URL names
 ledger = Ledger(Path(os.environ["SELFHEAL_LEDGER"]))
 
 
-@app.consumer(QUEUE, concurrency=4)
+# What a worker had in hand when it was killed, or its connection cut, goes to another one after a moment.
+RETRY = leveret.Retry(max=50, backoff="fixed", delay_s=0.1)
+
+
+@app.consumer(QUEUE, concurrency=4, retry=RETRY)
 async def handle(number: int, message: leveret.Message) -> None:
     await asyncio.sleep(WORK_S)
     assert message.message_id is not None

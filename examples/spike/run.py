@@ -23,6 +23,7 @@ sys.path.insert(
 )  # the source tree, which `examples` is a package of
 
 import leveret
+from examples.common.queues import until_consumed
 from examples.common.stage import Stage, parser, play
 from examples.common.waiting import Watch
 from examples.spike import drawing
@@ -65,22 +66,19 @@ class Spike:
 
     async def with_queue(self, stage: Stage) -> Seen:
         async with leveret.connect(stage.broker.url, name="callers") as broker:
-            queue = leveret.Queue(QUEUE)
-            await broker.declare_queue(queue)
             watch = Watch()
             seen = Seen("with a queue")
             hear = self.counter(watch, seen)
             variables = {**self.variables, "LEVERET_URL": stage.broker.url}
             await stage.start("worker", "examples.spike.worker", hear=hear, variables=variables)
-            while not (await broker.declare_queue(queue)).consumers:
-                await asyncio.sleep(0.05)
+            await until_consumed(broker, QUEUE)
 
             async def request() -> bool:
                 await broker.publish(QUEUE, {"what": "something that takes time"})
                 return True
 
             async def waiting() -> int:
-                return (await broker.declare_queue(queue)).messages
+                return (await broker.look_at_queue(QUEUE)).messages
 
             return await self.drive(stage, watch, seen, request, waiting)
 
