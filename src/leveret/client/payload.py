@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from leveret.client.compress import Compression, compression, unpack
 from leveret.client.engine.message import Message
 from leveret.client.serialize import Serializers
 from leveret.client.targets import Options
@@ -10,9 +11,9 @@ from leveret.client.targets import Options
 class Payloads:
     """`compress` is the content encoding of what is sent, unless a message says otherwise."""
 
-    def __init__(self, serializers: Serializers, compress: str | None) -> None:
+    def __init__(self, serializers: Serializers, compress: str | Compression | None) -> None:
         self.serializers = serializers
-        self.compress = compress
+        self._compression = compression(compress)
         self._types: dict[bytes, str] = {}
 
     def encode(self, body: object, options: Options) -> tuple[bytes, str, str | None]:
@@ -21,7 +22,13 @@ class Payloads:
         content_type = self._types.get(kind)
         if content_type is None:
             content_type = self._types[kind] = kind.decode()
-        return data, content_type, None
+        packing = self._compression
+        if options and "compress" in options:
+            packing = compression(options["compress"])
+        if packing is None:
+            return data, content_type, None
+        data, encoding = packing.pack(data)
+        return data, content_type, encoding or None
 
     def decode(self, message: Message, into: object) -> object:
         """The body as a value. Raises InvalidMessage."""
@@ -29,4 +36,4 @@ class Payloads:
 
     def expand(self, message: Message) -> bytes:
         """The body before it was compressed. Raises InvalidMessage."""
-        return message.raw
+        return unpack(message.raw, message.content_encoding)

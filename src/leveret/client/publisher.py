@@ -18,7 +18,10 @@ from typing import Final, Literal, Protocol, cast
 from leveret.client.engine.message import READY
 from leveret.client.engine.outbox import CONFIRMED, MADE_ID_BYTES, REFUSED, STEM_BYTES, Done, Outbox, Template
 from leveret.client.payload import Payloads
+from leveret.client.spool import Spool
+from leveret.client.spooling import Spooled, Spooling
 from leveret.client.targets import Options, Target, target
+from leveret.client.telemetry import Tracing
 from leveret.client.topology import UNIQUE_HEADER
 from leveret.errors import BufferFull, InvalidMessage, LeveretError, NotConfirmed, Unroutable
 from leveret.wire.methods import route_bytes
@@ -148,6 +151,8 @@ class Publisher:
         self.on_outcome: OnOutcome | None = None
         self.posted = 0
         self.dropped = 0
+        self.spooling: Spooling | None = None
+        self.tracing: Tracing | None = None
         self.delayed: Callable[[Target, int], Target] | None = (
             None  # how this broker delays, if not by itself
         )
@@ -287,23 +292,57 @@ class Publisher:
     def post(
         self, to: str | Target, body: object, on_outcome: OnOutcome | None, options: Options
     ) -> Awaitable[None]:
-        outbox = self.outbox
-        full = outbox.waiting() >= self.buffer.messages or outbox.waiting_bytes() >= self.buffer.size_bytes
+        if self.tracing is not None:
+            where = target(to)
+            traced = self.tracing.published(where.exchange, where.key, options.get("headers"))
+            options = {**options, "headers": traced.headers}
+            traced.end()  # it is handed over; its confirm is nobody's time
+        full = self.is_full()
         if full and not self._may_overflow():
             return READY
         template, data = self.prepare(to, body, options)
         tell = on_outcome or self.on_outcome
-        if tell is None:
-            outbox.add(template, data, None)
+        if self.spooling is not None:
+            self._spool(self.spooling, to, template, data, tell, options)
+        elif tell is None:
+            self.outbox.add(template, data, None)
         else:
-            message_id = options.get("message_id")
-            number = outbox.add(template, data, None)
-            outbox.set_owner(number, Posted(tell, message_id or outbox.last_id(), to, body))
+            number = self.outbox.add(template, data, None)
+            message_id = options.get("message_id") or self.outbox.last_id()
+            self.outbox.set_owner(number, Posted(tell, message_id, to, body))
         self.posted += 1
         self.ask()
         return self.room() if full else READY
 
+    def _spool(
+        self,
+        spooling: Spooling,
+        to: str | Target,
+        template: Template,
+        data: bytes,
+        tell: OnOutcome | None,
+        options: Options,
+    ) -> None:
+        if template.makes_id:
+            message_id = self.outbox.new_id()
+            properties = template.before + message_id + template.after[:-1]
+        else:
+            message_id = (options.get("message_id") or "").encode()
+            properties = template.before[:-1]
+        posted = None if tell is None else Posted(tell, message_id.decode(), to, data)
+        spooling.add(template.route, template.mandatory, properties, data, message_id, posted)
+
+    def _refused(self, owner: Spooled, done: Done) -> None:
+        error = error_of(done, "")
+        log.error("a spooled message was not taken, and is dropped: %s", error.text if error else "")
+
+    def use_spool(self, spool: Spool) -> None:
+        """From now on what is posted goes by way of it, after what it has already."""
+        self.spooling = Spooling(spool, self.outbox, self.ask, self._refused)
+
     def is_full(self) -> bool:
+        if self.spooling is not None:
+            return not self.spooling.has_room(0)
         outbox = self.outbox
         return outbox.waiting() >= self.buffer.messages or outbox.waiting_bytes() >= self.buffer.size_bytes
 
@@ -313,6 +352,10 @@ class Publisher:
         if buffer.full == "drop":
             self.dropped += 1
             return False
+        if self.spooling is not None:
+            raise BufferFull(
+                f"the spool {self.spooling.spool.path} is full: {self.spooling.spool.count} messages"
+            )
         twice = outbox.waiting() >= 2 * buffer.messages or outbox.waiting_bytes() >= 2 * buffer.size_bytes
         if buffer.full == "raise" or twice:
             advice = "; await post() to wait for room" if buffer.full == "wait" else ""
@@ -328,7 +371,7 @@ class Publisher:
     async def flush(self, timeout_s: float | None) -> None:
         """Wait until everything that was sent has its outcome. Raises TimeoutError."""
         self.ask()
-        if self.outbox.waiting() == 0:
+        if self._is_empty():
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._empty.append(future)
@@ -344,7 +387,10 @@ class Publisher:
             self.outbox.done = []
             for one in done:
                 try:
-                    cast(Waiter, one.owner).finish(one)
+                    if self.spooling is not None and isinstance(one.owner, Spooled):
+                        self.spooling.ended(one.owner, one)
+                    else:
+                        cast(Waiter, one.owner).finish(one)
                 except Exception:  # the application's own; it must not stop the others
                     log.exception("a callback for the outcome of a message failed")
         if self.outbox.unwritten():
@@ -355,21 +401,41 @@ class Publisher:
         if self._room and not self.is_full():
             while self._room:
                 settle(self._room.popleft(), None)
-        if self._empty and self.outbox.waiting() == 0:
+        if self.spooling is not None:
+            self.work_spool()
+        if self._empty and self._is_empty():
             waiting, self._empty = self._empty, []
             for future in waiting:
                 settle(future, None)
 
+    def _is_empty(self) -> bool:
+        return self.outbox.waiting() == 0 and (self.spooling is None or self.spooling.waiting() == 0)
+
+    def work_spool(self) -> None:
+        """Write what is pending, forget what has ended, read on. Its errors are told in the log, and nothing is lost."""
+        assert self.spooling is not None
+        try:
+            self.spooling.write()
+            self.spooling.forget()
+            self.spooling.fill()
+        except LeveretError as error:
+            log.error("the spool does not work: %s", error.text)
+
     def give_up_first(self, error: LeveretError) -> None:
         """The oldest message must not be sent again: the broker closed the channel for it."""
         owner = self.outbox.drop_first()
-        if owner is not None:
+        if self.spooling is not None and isinstance(owner, Spooled):
+            self.spooling.refused(owner, error)
+            log.error("a spooled message was refused, and is dropped: %s", error.text)
+        elif owner is not None:
             cast(Waiter, owner).fail(error)
         self.wake()
 
     def fail(self, error: LeveretError) -> None:
         """Nothing more is sent, ever."""
         for owner in self.outbox.give_up():
+            if isinstance(owner, Spooled):
+                continue  # it stays in the spool
             try:
                 cast(Waiter, owner).fail(error)
             except Exception:

@@ -57,6 +57,8 @@ class Template:
         open_frame(out, FRAME_HEADER, channel, 12 + size)
         write_i16_be(out, i16(BASIC_CLASS))
         write_i16_be(out, 0)  # weight
+        self.route = route
+        self.mandatory = mandatory
         self.head = out.getvalue()
         self.before = before + bytes([MADE_ID_BYTES]) if makes_id else before + bytes([FRAME_END])
         self.after = after + bytes([FRAME_END])
@@ -148,6 +150,15 @@ class Outbox:
         if len(out) >= CHUNK_BYTES or self.window > 0:
             self._seal()
         return int(number)
+
+    def new_id(self) -> bytes:
+        """A message id like those that `add` makes."""
+        made = self._made
+        low = made & 4095
+        if low == 0 or not self._high:
+            self._high = self._stem + b"%07x" % int(made >> 12)
+        self._made = made + 1
+        return self._high + LOW_DIGITS[low]
 
     def last_id(self) -> str:
         """The message id that `add` made last."""
