@@ -199,8 +199,10 @@ class Leading:
 
     def _close_spool(self) -> None:
         if self.publisher.spooling is not None:
-            with contextlib.suppress(LeveretError):
+            try:
                 self.publisher.spooling.close()
+            except LeveretError as error:
+                log.error("the spool was not closed in order: %s", error.text)
             self.publisher.spooling = None
 
     def _down(self, error: LeveretError) -> None:

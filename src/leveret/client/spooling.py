@@ -76,8 +76,12 @@ class Spooling:
 
     def write(self) -> None:
         """What is pending, to disk, and on into the outbox if that is next. Raises SpoolError."""
+        if self._store():
+            self._ask()
+
+    def _store(self) -> bool:
         if not self._pending:
-            return
+            return False
         pending, self._pending = self._pending, []
         tells, self._tells = self._tells, []
         self._pending_bytes = 0
@@ -90,7 +94,7 @@ class Spooling:
                 if posted is not None:
                     self._told[row] = posted
             row += 1
-        self._ask()
+        return True
 
     def fill(self) -> None:
         """Rows from the spool into the outbox, while there is room."""
@@ -135,6 +139,8 @@ class Spooling:
 
     def close(self) -> None:
         """What was not confirmed stays, for the next run."""
-        self.write()
-        self.forget()
-        self.spool.close()
+        try:
+            self._store()
+            self.forget()
+        finally:
+            self.spool.close()
