@@ -37,7 +37,7 @@ from leveret.config_values import (
 from leveret.errors import ConfigError
 
 __all__ = [
-    "BUILD_VARIABLES",
+    "OTHER_VARIABLES",
     "PREFIX",
     "Config",
     "Key",
@@ -49,9 +49,10 @@ __all__ = [
 ]
 
 PREFIX: Final = "LEVERET_"
-# Read by the build, the tests or `load` itself; not configuration.
-BUILD_VARIABLES: Final = frozenset(
+# Read by the build, the tests, the client or `load` itself; not the broker's configuration.
+OTHER_VARIABLES: Final = frozenset(
     ("LEVERET_CONFIG", "LEVERET_PURE", "LEVERET_OPT", "LEVERET_REQUIRE_COMPILED", "LEVERET_EXPECT")
+    + ("LEVERET_URL", "LEVERET_USER", "LEVERET_PASSWORD")
 )
 # What Kubernetes puts into the environment of every pod beside a service that is called leveret.
 FOREIGN_VARIABLE: Final = re.compile(
@@ -186,12 +187,14 @@ def load(
             take(name, f"{file}: {name}", value, str(file))
     variables = {each.variable: each.name for each in rows.values()}
     for variable, text in environ.items():
-        if not variable.startswith(PREFIX) or variable in BUILD_VARIABLES or _is_foreign(variable, text):
+        if not variable.startswith(PREFIX) or variable in OTHER_VARIABLES or _is_foreign(variable, text):
             continue
         if variable not in variables:
             raise ConfigError(f"unknown variable {variable}{_meant(variable, variables)}")
         take(variables[variable], variable, text, variable)
     for name, value in (options or {}).items():
+        if name not in rows:
+            raise ConfigError(f"unknown key '{name}'{_meant(name, rows)}")
         if value is not None:
             take(name, rows[name].option or name, value, rows[name].option or "option")
     made: Callable[..., Config] = Config
