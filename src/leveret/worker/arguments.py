@@ -2,7 +2,8 @@
 
 A handler of one data parameter gets the body as a value of its type; of several, the body is an object with their names
 as fields. A parameter annotated Message gets the message, one named like a resource the resource. A task's body is
-`{"args": [...], "kwargs": {...}}`. Knows content types JSON, msgpack, text and octets; others are the client's.
+`{"args": [...], "kwargs": {...}}`. Other
+content types than JSON are read by the client's serializers.
 """
 
 from __future__ import annotations
@@ -10,20 +11,24 @@ from __future__ import annotations
 import copy
 import inspect
 import typing
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
+from leveret.client import serialize, typed
 from leveret.client.engine.message import Message
+from leveret.client.serialize import Serializers
 from leveret.errors import ConfigError, InvalidMessage
 
 JSON: Final = "application/json"
-MSGPACK: Final = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
-TEXT: Final = "text/plain"
 
-Fallback = Callable[[Any], Any]  # a type -> the body as a value of it
+
+class Names(Protocol):
+    """Of resources."""
+
+    def __contains__(self, name: str, /) -> bool: ...
 
 
 class BadArguments(InvalidMessage):
@@ -39,18 +44,6 @@ class Parameter:
     default: Any  # inspect.Parameter.empty: it has to be there
 
 
-def _decode_custom(kind: type, value: Any) -> Any:
-    """Pydantic's models among msgspec's types."""
-    return kind.model_validate(value)  # type: ignore[attr-defined]
-
-
-def encode_custom(value: Any) -> Any:
-    """The same on the way out. Raises NotImplementedError for what is neither."""
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    raise NotImplementedError(f"{type(value).__module__}.{type(value).__qualname__} cannot be encoded")
-
-
 def _check_type(kind: Any, where: str) -> None:
     """Raises ConfigError for what msgspec cannot decode into."""
     pending: list[Any]
@@ -61,7 +54,7 @@ def _check_type(kind: Any, where: str) -> None:
     while pending:
         found = pending.pop()
         if isinstance(found, msgspec.inspect.CustomType):
-            if not hasattr(found.cls, "model_validate"):
+            if not typed.is_model(found.cls):
                 raise ConfigError(
                     f"{where}: nothing can be decoded into {found.cls.__module__}.{found.cls.__qualname__}; make it a"
                     " dataclass, a msgspec.Struct, a TypedDict or a pydantic model, or declare it as a resource"
@@ -84,14 +77,16 @@ class Arguments:
         self,
         function: Callable[..., Any],
         where: str,
-        resources: Container[str] = (),
+        resources: Names = (),
         *,
         task: bool = False,
+        serializers: Serializers = serialize.DEFAULT,
         local_names: Mapping[str, Any] | None = None,
     ) -> None:
         self.function = function
         self.where = where
         self.task = task
+        self.serializers = serializers
         self.signature = inspect.signature(function)
         self.data: list[Parameter] = []
         self.messages: list[str] = []
@@ -102,7 +97,7 @@ class Arguments:
         self._single = self.data[0].type if len(self.data) == 1 and not task else None
         self._compile()
 
-    def _read(self, resources: Container[str], local_names: Mapping[str, Any] | None) -> None:
+    def _read(self, resources: Names, local_names: Mapping[str, Any] | None) -> None:
         try:
             hints = typing.get_type_hints(
                 self.function,
@@ -144,59 +139,40 @@ class Arguments:
                     fields.append((one.name, one.type, _default_of(one.default)))
             kind = msgspec.defstruct("Arguments", fields, kw_only=True, forbid_unknown_fields=self.task)
         self._type = kind
-        self._json = msgspec.json.Decoder(kind, dec_hook=_decode_custom)
-        self._msgpack = msgspec.msgpack.Decoder(kind, dec_hook=_decode_custom)
+        self._json = msgspec.json.Decoder(kind, dec_hook=typed.model_of_json)
         if self.task:
             types = tuple(one.type for one in self.data)
             exact: Any = tuple.__class_getitem__(types)
             call = msgspec.defstruct("Call", [("args", exact), ("kwargs", dict[str, msgspec.Raw], {})])
-            self._exact: Any = msgspec.json.Decoder(call, dec_hook=_decode_custom)
+            self._exact: Any = msgspec.json.Decoder(call, dec_hook=typed.model_of_json)
 
     # ---- decoding
 
-    def values(self, body: bytes, content_type: str | None, other: Fallback | None = None) -> tuple[Any, ...]:
-        """The data parameters' values, in order. `other` decodes what is no JSON, msgpack, text or octets.
-
-        Raises BadArguments, which names the field.
-        """
+    def values(self, body: bytes, content_type: str | None) -> tuple[Any, ...]:
+        """The data parameters' values, in order. Raises BadArguments, which names the field."""
         try:
             if self.task:
-                return self._task_values(body, content_type, other)
+                return self._task_values(body, content_type)
             if not self.data:
                 return ()
             if self._single is not None:
-                return (self._one(body, content_type, other),)
-            found = self._decode(self._type, body, content_type, other)
+                return (self._decode(self._single, body, content_type),)
+            found = self._decode(self._type, body, content_type)
             return tuple(getattr(found, name) for name in self.names)
-        except (msgspec.DecodeError, InvalidMessage, ValueError) as error:
-            raise BadArguments(self._explain(error)) from None
+        except InvalidMessage as error:
+            raise BadArguments(f"{self.where}: {error.text}") from None
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            subject = self.data[0].name if self._single is not None else "arguments"
+            raise BadArguments(f"{self.where}: {typed.cannot_decode(error, subject).text}") from None
 
-    def _explain(self, error: Exception) -> str:
-        what = f"argument {self.data[0].name!r}" if self._single is not None else "the arguments"
-        return f"{self.where}: {what} cannot be decoded: {error}"
-
-    def _one(self, body: bytes, content_type: str | None, other: Fallback | None) -> Any:
-        kind = self._single
+    def _decode(self, kind: Any, body: bytes, content_type: str | None) -> Any:
         if kind is bytes:
             return body
-        if kind is str and (content_type is None or content_type.startswith("text/")):
-            return body.decode()
-        return self._decode(kind, body, content_type, other)
-
-    def _decode(self, kind: Any, body: bytes, content_type: str | None, other: Fallback | None) -> Any:
-        if content_type == JSON or (content_type is None and kind is not Any):
+        if content_type == JSON or (content_type is None and kind is not Any and kind is not str):
             return self._json.decode(body)
-        if content_type in MSGPACK:
-            return self._msgpack.decode(body)
-        if other is not None:
-            return other(kind)
-        if content_type is None:
-            return body
-        if content_type.startswith(TEXT):
-            return msgspec.convert(body.decode(), kind, dec_hook=_decode_custom)
-        raise BadArguments(f"content type {content_type!r} cannot be decoded in a process pool")
+        return self.serializers.decode(body, content_type, None if kind is Any else kind)
 
-    def _task_values(self, body: bytes, content_type: str | None, other: Fallback | None) -> tuple[Any, ...]:
+    def _task_values(self, body: bytes, content_type: str | None) -> tuple[Any, ...]:
         if content_type == JSON:
             try:
                 call = self._exact.decode(body)
@@ -205,14 +181,7 @@ class Arguments:
                     return found
             except msgspec.ValidationError:
                 pass  # not all of them, or some by name; the long way says what is wrong
-            call = msgspec.json.decode(body)
-        elif content_type in MSGPACK:
-            call = msgspec.msgpack.decode(body)
-        elif other is not None:
-            call = other(dict)
-        else:
-            raise BadArguments(f"content type {content_type!r} cannot be decoded in a process pool")
-        return self._by_name(call)
+        return self._by_name(self.serializers.decode(body, content_type or JSON))
 
     def _by_name(self, call: Any) -> tuple[Any, ...]:
         if not isinstance(call, dict) or not isinstance(call.get("args", []), list):
@@ -225,7 +194,7 @@ class Arguments:
             if name in named:
                 raise BadArguments(f"{name!r} came twice, by position and by name")
             named[name] = value
-        found = msgspec.convert(named, self._type, dec_hook=_decode_custom)
+        found = msgspec.convert(named, self._type, dec_hook=typed.model_of_json)
         return tuple(getattr(found, name) for name in self.names)
 
     # ---- calling
@@ -236,7 +205,7 @@ class Arguments:
         if self.messages and not self.data and not self.resources and len(self.messages) == 1:
             if self.signature.parameters[self.messages[0]].kind is not inspect.Parameter.KEYWORD_ONLY:
                 return function
-        if not self.messages and not self.resources and not self._keyword_only():
+        if not self.messages and not self.resources and not self.keyword_only:
             if self._single is bytes:
                 return lambda message: function(message.body)
             if self.task and not self.data:
@@ -246,18 +215,19 @@ class Arguments:
         fixed = {name: resources[name] for name in self.resources if name in resources}
         return lambda message: function(**self.named(message), **fixed)
 
-    def _keyword_only(self) -> bool:
+    @property
+    def keyword_only(self) -> bool:
         kinds = {parameter.kind for parameter in self.signature.parameters.values()}
         return inspect.Parameter.KEYWORD_ONLY in kinds
 
     def of_message(self, message: Any) -> tuple[Any, ...]:
         """The data parameters' values of a message. Raises BadArguments."""
         try:
-            return self.values(message.body, message.content_type, message.decode)
+            return self.values(message.body, message.content_type)
         except BadArguments:
             raise
         except InvalidMessage as error:  # it could not even be decompressed
-            raise BadArguments(self._explain(error)) from None
+            raise BadArguments(f"{self.where}: {error.text}") from None
 
     def named(self, message: Any) -> dict[str, Any]:
         """All but resources, by name. Raises BadArguments."""
@@ -272,10 +242,10 @@ class Arguments:
         """The body of a task called with these, checked. Raises TypeError as a call does, InvalidMessage by its field."""
         body = self.pack(args, kwargs)
         try:
-            encoded = msgspec.json.encode(body, enc_hook=encode_custom)
-        except (TypeError, ValueError, NotImplementedError) as error:
-            raise InvalidMessage(f"{self.where}: an argument cannot be encoded: {error}") from None
-        self.values(encoded, JSON)
+            encoded, _ = self.serializers.encode(body, JSON)
+            self.values(encoded, JSON)
+        except InvalidMessage as error:
+            raise InvalidMessage(f"{self.where} cannot be posted: {error.text}") from None
         return encoded
 
     def pack(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import traceback
 from collections.abc import Mapping
+from types import TracebackType
 from typing import Any, Final
 
 from leveret.client.topology import Retry
@@ -24,6 +26,7 @@ LOG_EVERY_S: Final = 30.0
 PAUSE_AFTER: Final = 5  # failures in a row
 PAUSE_FIRST_S: Final = 0.05
 PAUSE_MAX_S: Final = 30.0
+_OWN_FOLDER: Final = os.path.dirname(__file__) + os.sep
 
 RETRY: Final = "retried"
 DEAD: Final = "dead"
@@ -64,12 +67,20 @@ def text_of(error: BaseException) -> str:
     return _cut(str(error), TEXT_BYTES)
 
 
+def trimmed(error: BaseException) -> TracebackType | None:
+    """Its traceback without the worker's own frames above the handler."""
+    found = error.__traceback__
+    while found is not None and found.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
+        found = found.tb_next
+    return found
+
+
 def traceback_of(error: BaseException) -> str:
     """Its traceback, from the handler down; the end of it if it is long."""
     if isinstance(error, RemoteFailure):
         text = error.traceback_text
     else:
-        text = "".join(traceback.format_exception(error))
+        text = "".join(traceback.format_exception(type(error), error, trimmed(error)))
     data = text.encode("utf-8", "replace")
     if len(data) <= TRACEBACK_BYTES:
         return text
@@ -107,12 +118,14 @@ def _max_in(text: str) -> str | None:
     return found[1] if found else None
 
 
-def verdict_on(error: BaseException, attempts: int, most: int) -> str:
-    """What becomes of a message whose delivery number `attempts` failed so."""
+def verdict_on(error: BaseException, attempts: int, most: int, retry: Retry | None) -> str:
+    """What becomes of a message whose delivery number `attempts` failed so. RetryLater needs no policy."""
     if isinstance(error, Lost):
         return RELEASED
     if isinstance(error, (Reject, BadArguments)):
         return REJECTED
+    if isinstance(error, RetryLater) and retry is None:
+        return RETRY
     return DEAD if attempts >= most else RETRY
 
 
@@ -160,10 +173,11 @@ class FailureLog:
             return
         self._more[key] = 0
         remote = isinstance(error, RemoteFailure)
+        meant = isinstance(error, (Reject, BadArguments, RetryLater))
         logger.error(
             "%s failed at attempt %d and is %s: %s: %s%s",
             handler, attempts, outcome, key[1], text_of(error), "\n" + traceback_of(error) if remote else "",
-            exc_info=None if remote or isinstance(error, (Reject, BadArguments, RetryLater)) else error,
+            exc_info=None if remote or meant else (type(error), error, trimmed(error)),
         )  # fmt: skip
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._every_s, self._sum_up)

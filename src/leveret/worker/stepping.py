@@ -96,10 +96,10 @@ class Stepper:
         _leave_task(self._loop, self._task)
         _enter_task(self._loop, owner)
 
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any] | None:
-        """Take the first step. None: it has ended, and StopIteration's value is its result; raises what it raised.
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Take the first step: if it ends there, StopIteration with its result is raised, or what it raised.
 
-        Else the task that carries it on.
+        Else gives the task that carries it on.
         """
         slot = self._slot
         if not slot.started or slot.wanted.done():

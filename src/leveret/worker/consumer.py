@@ -1,0 +1,446 @@
+"""One queue being worked on: takes messages, runs their handlers, and settles each by how that ended.
+
+    taken -> handler -> done: acked | failed: retried by the broker, or dead | given up: released
+
+Nothing here waits for one message: a handler that waits goes on beside the others, up to the queue's concurrency. Knows
+the client's consumers and messages, and handlers as `Work`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from leveret.client.targets import Target
+from leveret.errors import AlreadySettled, LeveretError, Stale
+from leveret.worker import failures
+from leveret.worker.failures import Brake, FailureLog, HandlerTimeout, Lost, UnknownTask
+from leveret.worker.interfaces import Job
+from leveret.worker.stepping import Stepper
+from leveret.worker.work import Work
+
+logger = logging.getLogger("leveret.worker")
+
+ABANDON_S: Final = 5.0  # for a handler to end that was cancelled
+CANCEL_S: Final = 1.0  # the same, when the worker leaves
+
+OnError = Callable[[BaseException, Any], None]
+
+
+@dataclass
+class Counts:
+    """What became of messages. `stale`: their connection was gone when they were done, and they come again."""
+
+    done: int = 0
+    retried: int = 0
+    dead: int = 0
+    rejected: int = 0
+    released: int = 0
+    abandoned: int = 0
+    stale: int = 0
+
+    @property
+    def failed(self) -> int:
+        return self.retried + self.dead + self.rejected
+
+    def plus(self, other: Counts) -> Counts:
+        return Counts(**{name: getattr(self, name) + getattr(other, name) for name in vars(self)})
+
+
+class Entry:
+    """A message in work, where more has to be known of it than is in a call's arguments."""
+
+    __slots__ = ("began_s", "job", "message", "over", "queue", "task", "timed_out", "timer", "work")
+
+    def __init__(self, queue: QueueRunner, work: Work, message: Any) -> None:
+        self.queue = queue
+        self.work = work
+        self.message = message
+        self.job: Job | None = None
+        self.task: asyncio.Task[Any] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.began_s = 0.0
+        self.timed_out = False
+        self.over = False
+
+    def ended(self, task: asyncio.Task[Any]) -> None:
+        self.queue.task_ended(self, task)
+
+    def pool_ended(self, result: Any, error: BaseException | None) -> None:
+        self.queue.pool_ended(self, result, error)
+
+
+class QueueRunner:
+    """`works` are handlers by the name of their task; by None the one handler of a queue without tasks."""
+
+    def __init__(
+        self,
+        queue: str,
+        works: dict[str | None, Work],
+        concurrency: int,
+        dead_letter: str | None,
+        *,
+        log: FailureLog | None = None,
+        on_error: OnError | None = None,
+    ) -> None:
+        self.queue = queue
+        self.concurrency = concurrency
+        self.counts = Counts()
+        self.busy = 0
+        self._works = works
+        self._only = works.get(None)
+        self._dead_letter = dead_letter
+        self._log = log if log is not None else FailureLog()
+        self._on_error = on_error
+        self._brake = Brake()
+        self._entries: set[Entry] = set()
+        self._fed = False
+        self._stopping = False
+        self._waiters: list[asyncio.Future[None]] = []  # for room, or for the end
+        self._stepper: Stepper | None = None
+        self._loop = asyncio.get_running_loop()
+
+    # ---- taking
+
+    async def consume(self, deliveries: Any) -> None:
+        """Work on what a client's consumer gets, until `stop_taking` or the consumer's end."""
+        await self._begin()
+        try:
+            while not self._stopping:
+                await self._room()
+                try:
+                    batch = await some(deliveries, max(1, self.concurrency - self.busy))
+                except StopAsyncIteration:
+                    return
+                await self._take(batch)
+        finally:
+            self._end()
+
+    async def feed(self, messages: AsyncIterator[Any]) -> None:
+        """Work on these messages, and return when all are settled."""
+        await self._begin()
+        try:
+            async for message in messages:
+                await self._take([message])
+                if self._stopping:
+                    break
+                await self._room()
+        finally:
+            self._end()
+            self._fed = True
+        await self.settled()
+
+    @property
+    def over(self) -> bool:
+        """It was given all its messages, and all are settled."""
+        return self._fed and not self.busy
+
+    async def _begin(self) -> None:
+        self._stepper = Stepper()
+        await asyncio.sleep(0)  # its spare task begins
+
+    def _end(self) -> None:
+        assert self._stepper is not None
+        self._stepper.close()
+
+    async def _take(self, batch: list[Any]) -> None:
+        at = 0
+        stepper = self._stepper
+        assert stepper is not None
+        try:
+            while at < len(batch):
+                await self._room()
+                if self._brake.in_a_row >= failures.PAUSE_AFTER:
+                    await self._wait(self._brake.pause_s)
+                if self._stopping:
+                    return
+                stepper.enter()
+                try:
+                    while True:
+                        message = batch[at]
+                        at += 1
+                        self._start(message)
+                        if at == len(batch) or self.busy >= self.concurrency or self._brake.in_a_row:
+                            break
+                finally:
+                    stepper.leave()
+        finally:
+            for message in batch[at:]:
+                self._settle(message, message.release)
+
+    async def _room(self) -> None:
+        while self.busy >= self.concurrency and not self._stopping:
+            await self._wait(None)
+
+    async def _wait(self, timeout_s: float | None) -> None:
+        """Until something ended, or it is time to stop; at most so long."""
+        changed = self._loop.create_future()
+        self._waiters.append(changed)
+        timer = None if timeout_s is None else self._loop.call_later(timeout_s, _set, changed)
+        try:
+            await changed
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for changed in waiters:
+            _set(changed)
+
+    # ---- running
+
+    def _start(self, message: Any) -> None:
+        work = self._only
+        if work is None:
+            found = self._works.get(message.type)
+            if found is None:
+                self._unknown(message)
+                return
+            work = found
+        if work.plain is None:
+            self._start_entry(work, message)
+            return
+        stepper = self._stepper
+        assert stepper is not None
+        try:
+            task = stepper.run(work.plain(message))
+        except StopIteration as stop:
+            stepper.tidy()
+            self._done(work, message, stop.value, None)
+        except (Exception, asyncio.CancelledError) as error:
+            stepper.tidy()
+            self._failed(work, message, error, None)
+        else:
+            entry = Entry(self, work, message)
+            self._goes_on(entry, task)
+
+    def _start_entry(self, work: Work, message: Any) -> None:
+        """The ways that are not the shortest: pools, middleware, resources of a job."""
+        entry = Entry(self, work, message)
+        entry.began_s = time.monotonic()
+        if work.whole is None:
+            self._in_work(entry)
+            try:
+                work.submit(message, entry.pool_ended)
+            except Exception as error:
+                self._finish(entry, None, error)
+            return
+        entry.job = job = Job(work.info, message)
+        for hook in work.received:
+            hook(job)
+        stepper = self._stepper
+        assert stepper is not None
+        try:
+            task = stepper.run(work.whole(job))
+        except StopIteration as stop:
+            stepper.tidy()
+            self._done(work, message, stop.value, entry)
+        except (Exception, asyncio.CancelledError) as error:
+            stepper.tidy()
+            self._failed(work, message, error, entry)
+        else:
+            self._goes_on(entry, task)
+
+    def _in_work(self, entry: Entry) -> None:
+        self.busy += 1
+        self._entries.add(entry)
+
+    def _goes_on(self, entry: Entry, task: asyncio.Task[Any]) -> None:
+        self._in_work(entry)
+        entry.task = task
+        if entry.work.timeout_s is not None:
+            entry.timer = self._loop.call_later(entry.work.timeout_s, self._time_is_over, entry)
+        task.add_done_callback(entry.ended)
+
+    def _time_is_over(self, entry: Entry) -> None:
+        assert entry.task is not None
+        entry.timed_out = True
+        entry.task.cancel()
+        entry.timer = self._loop.call_later(ABANDON_S, self._abandon, entry)
+
+    def _abandon(self, entry: Entry) -> None:
+        """It does not end. The message goes to others, the handler's slot to the next message."""
+        self.counts.abandoned += 1
+        logger.error(
+            "%s does not end %.0f s after it was cancelled, and is left to itself", entry.work.name, ABANDON_S
+        )
+        self._finish(entry, None, HandlerTimeout(f"no end within {entry.work.timeout_s:g} s, nor after"))
+
+    def task_ended(self, entry: Entry, task: asyncio.Task[Any]) -> None:
+        error: BaseException | None
+        if task.cancelled():
+            if entry.timed_out:
+                error = HandlerTimeout(f"no end within {entry.work.timeout_s:g} s")
+            elif self._stopping:
+                error = Lost("the worker stopped")
+            else:
+                error = asyncio.CancelledError("the handler was cancelled, by itself or what it called")
+        else:
+            error = task.exception()
+        self._finish(entry, None if error is not None else task.result(), error)
+
+    def pool_ended(self, entry: Entry, result: Any, error: BaseException | None) -> None:
+        if error is None:
+            result, error = entry.work.read_result(result)
+        else:
+            error = entry.work.read_error(error, self._stopping)
+        self._finish(entry, result, error)
+
+    def _finish(self, entry: Entry, result: Any, error: BaseException | None) -> None:
+        if entry.over:
+            return
+        entry.over = True
+        if entry.timer is not None:
+            entry.timer.cancel()
+        try:
+            if error is None:
+                self._done(entry.work, entry.message, result, entry)
+            else:
+                self._failed(entry.work, entry.message, error, entry)
+        finally:
+            self._entries.discard(entry)
+            self.busy -= 1
+            if self._waiters:
+                self._wake()
+
+    # ---- settling
+
+    def _done(self, work: Work, message: Any, result: Any, entry: Entry | None) -> None:
+        try:
+            if not message.settled:
+                if message.reply_to is not None:
+                    body, options = work.reply(result)
+                    message.reply(body, **options)
+                message.ack()
+        except (Stale, AlreadySettled):
+            self.counts.stale += 1
+        except LeveretError as error:  # the result cannot be sent
+            self._failed(work, message, error, entry)
+            return
+        self.counts.done += 1
+        if self._brake.in_a_row:
+            self._brake.succeeded()
+        if entry is not None and entry.job is not None:
+            self._tell(entry, "done", None)
+
+    def _failed(self, work: Work, message: Any, error: BaseException, entry: Entry | None) -> None:
+        attempts = message.attempts
+        verdict = failures.verdict_on(error, attempts, work.most_attempts(message), work.retry)
+        if verdict != failures.RELEASED:
+            self._brake.failed()
+            self._log.add(work.name, error, verdict, attempts)
+            if self._on_error is not None:
+                self._on_error(error, message)
+        count = getattr(self.counts, verdict)
+        setattr(self.counts, verdict, count + 1)
+        if entry is not None and entry.job is not None:
+            self._tell(entry, verdict, error)
+        if message.settled:
+            return
+        if verdict == failures.RELEASED:
+            self._settle(message, message.release)
+        elif verdict == failures.RETRY:
+            delay_s = failures.delay_of(error)
+            self._settle(message, lambda: message.retry(delay_s))
+        else:
+            self._settle(message, lambda: self._bury(message, error, attempts))
+
+    def _bury(self, message: Any, error: BaseException, attempts: int) -> None:
+        """To the dead letters, with what happened. Acked when the broker has it there; until then the message is ours."""
+        if message.reply_to is not None:
+            headers = {"x-error": failures.text_of(error), "x-error-type": failures.kind_of(error)}
+            message.reply(b"", headers=headers)
+        if self._dead_letter is None:
+            message.ack()
+            return
+        moved = message._handling.move(
+            message, Target("", self._dead_letter), failures.dead_letter_headers(error, attempts, self.queue)
+        )
+        self.busy += 1
+        moved.add_done_callback(self._buried)
+
+    def _buried(self, moved: asyncio.Future[None]) -> None:
+        self.busy -= 1
+        self._wake()
+        if not moved.cancelled():
+            moved.exception()  # the client has logged it, and the message is back in its queue
+
+    def _unknown(self, message: Any) -> None:
+        known = ", ".join(str(name) for name in self._works)
+        error = UnknownTask(
+            f"no task {message.type!r} is known here for queue {self.queue!r}; there are {known}"
+        )
+        work = next(iter(self._works.values()))
+        self._failed(work, message, error, None)
+
+    def _settle(self, message: Any, how: Callable[[], Any]) -> None:
+        if message.settled:
+            return
+        try:
+            how()
+        except (Stale, AlreadySettled):
+            self.counts.stale += 1
+
+    def _tell(self, entry: Entry, outcome: str, error: BaseException | None) -> None:
+        assert entry.job is not None
+        took_s = time.monotonic() - entry.began_s
+        for hook in entry.work.finished:
+            try:
+                hook(entry.job, outcome, error, took_s)
+            except Exception:
+                logger.exception("%s: a middleware's `finished` failed", entry.work.name)
+
+    # ---- ending
+
+    def stop_taking(self) -> None:
+        """Start nothing more; what was taken and not begun is released."""
+        self._stopping = True
+        self._wake()
+
+    async def settled(self) -> None:
+        """Until nothing is in work."""
+        while self.busy:
+            await self._wait(None)
+
+    async def give_up(self) -> None:
+        """Cancel what is in work; what does not end is released all the same."""
+        self._stopping = True
+        for entry in list(self._entries):
+            if entry.task is not None:
+                entry.task.cancel()
+        try:
+            async with asyncio.timeout(CANCEL_S):
+                await self.settled()
+        except TimeoutError:
+            for entry in list(self._entries):
+                self._finish(entry, None, Lost("the worker left"))
+
+
+async def some(deliveries: Any, limit: int) -> list[Any]:
+    """What has come, at least one message and at most `limit`. Raises StopAsyncIteration at the end.
+
+    The rest stays with the client's consumer, whose prefetch follows how much of it is taken.
+    """
+    messages = [await deliveries.take()]
+    while len(messages) < limit:
+        step = deliveries.take()
+        try:
+            step.send(None)
+        except StopIteration as stop:
+            messages.append(stop.value)
+        except StopAsyncIteration:
+            break
+        else:
+            step.close()  # it would wait
+            break
+    return messages
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
