@@ -31,15 +31,16 @@ LAYERS: Final = {
     "config_values": 5, "config": 6, "logs": 6,
     "server": 7,
     "cli": 8, "embed": 8,
-    "__main__": 9,
-    "client": 2, "worker": 3,
+    "testing": 9, "__main__": 9,
+    "client": 2, "worker": 3, "benchmark": 3,
 }  # fmt: skip
 # What an application uses: it may not reach into the broker.
 ONLY: Final = {
     "client": {"wire", "errors", "limits", "_version", "native"},
     "worker": {"client", "errors", "limits", "_version"},
+    "benchmark": {"client", "wire", "errors", "limits", "_version", "native"},
 }
-EDGES: Final = {"server", "client", "worker", "cli", "embed"}
+EDGES: Final = {"server", "client", "worker", "cli", "embed", "testing", "benchmark"}
 
 LONG_FILES: Final[dict[str, str]] = {}
 LONG_FUNCTIONS: Final[dict[str, str]] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from leveret import limits
@@ -42,6 +43,7 @@ class ServerLink(Link):
         self.waits = False  # the peer holds frames for an answer: nothing more is read
         self.connection = Connection(server.broker, server.settings, self, loopback)
         self.peer = self.connection.peer
+        self.receive: Callable[[bytes], None] = self.peer.receive
 
     def pause(self) -> None:
         """Stop reading until `resume`."""
@@ -114,7 +116,7 @@ class TcpLink(ServerLink):
         server.budget -= len(data)
         server.schedule()
         try:
-            peer.receive(data)
+            self.receive(data)
         except Exception:
             server.bug(self)
 

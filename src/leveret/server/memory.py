@@ -221,7 +221,7 @@ class MemoryLink(ServerLink):
             server.budget -= len(data)
             server.schedule()
             try:
-                self.peer.receive(data)
+                self.receive(data)
             except Exception:
                 server.bug(self)
             self.transport.drained()

@@ -64,6 +64,7 @@ class Server:
         self.scheduled = False
         self.links: dict[int, ServerLink] = {}
         self.paused: set[ServerLink] = set()
+        self.on_link: Callable[[ServerLink], None] | None = None  # told of each new one
         self.stopping_publishers = False
         self.listener: socket.socket | None = None
         self.address: tuple[str, int] = ("", 0)
@@ -374,8 +375,7 @@ class Server:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.accepted += 1
-            link = TcpLink(self, sock, address[:2])
-            self.links[link.number] = link
+            self._join(TcpLink(self, sock, address[:2]))
 
     def _accept_later(self, why: str) -> None:
         """Who comes now waits in the listener's queue. Said once, until somebody is let in again."""
@@ -400,8 +400,13 @@ class Server:
             )
         self.accepted += 1
         link = MemoryLink(self, -self.accepted, protocol)
-        self.links[link.number] = link
+        self._join(link)
         return link.transport
+
+    def _join(self, link: ServerLink) -> None:
+        self.links[link.number] = link
+        if self.on_link is not None:
+            self.on_link(link)
 
     def forget(self, link: ServerLink, reason: str) -> None:
         self.links.pop(link.number, None)

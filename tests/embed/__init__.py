@@ -1,0 +1,1 @@
+"""The broker inside a program: on a loop, on a thread, in memory and on a directory."""
