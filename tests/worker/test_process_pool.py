@@ -126,6 +126,21 @@ def test_a_process_that_dies_takes_its_job_with_it_and_no_other() -> None:
     with_pool(test)
 
 
+def test_what_was_done_just_before_a_death_is_known() -> None:
+    async def test(pool: ProcessPool, results: Results) -> None:
+        for job in (["with a result", 1], ["nothing", 0], ["nothing", 0], ["kill", 9]):
+            pool.submit(job, results)
+        await results.until(4)
+        errors = [error for _, error in results.told if error is not None]
+        assert len(errors) in (1, 2)  # its result may have been sent before
+        assert [error.started for error in errors if isinstance(error, LostJob)] == [False, True][
+            -len(errors) :
+        ]
+        assert results.told[1:3] == [(None, None), (None, None)]
+
+    with_pool(test)
+
+
 def test_a_handler_that_kills_every_process_is_told_each_time() -> None:
     async def test(pool: ProcessPool, results: Results) -> None:
         for _ in range(3):

@@ -39,7 +39,8 @@ RETURNED: Final = 3  # [number, ...]
 LENGTH: Final = struct.Struct("<I")
 STARTED: Final = 0  # cells of the shared memory: the job that began last,
 BEGAN_NS: Final = 1  # when (monotonic clock),
-FINISHED: Final = 2  # and the job that ended last
+FINISHED: Final = 2  # the job that ended last,
+TELLING: Final = 3  # and the last one of which there is more to tell than that it was done
 SHARED_BYTES: Final = 4096
 FLUSH_NS: Final = 500_000  # results wait for others so long while jobs go on
 FLUSH_MS: Final = 20  # and so long behind a job that does not end
@@ -164,8 +165,13 @@ class Child:
             except BaseException as error:
                 text = "".join(traceback.format_exception_only(error)).strip()
                 results.append((number, None, f"the handler's runner failed: {text}"))
+                cells[TELLING] = number
             else:
-                results.append(number if result is None else (number, result))
+                if result is None:
+                    results.append(number)
+                else:
+                    results.append((number, result))
+                    cells[TELLING] = number
             cells[FINISHED] = number
             now_ns = clock_ns()
             self.busy_ns += now_ns - began_ns

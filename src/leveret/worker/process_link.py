@@ -96,6 +96,10 @@ class ProcessLink:
             if started == self._cells[child.STARTED]:
                 return started, began_ns, finished
 
+    def told_all(self, number: int) -> bool:
+        """Whether a job that has ended was simply done: there was no result and no error to tell."""
+        return number > self._cells[child.TELLING]
+
     def memory_bytes(self) -> int:
         """Resident memory of the process, 0 if it has ended. Linux only."""
         try:

@@ -316,9 +316,11 @@ class ProcessPool:
             elif number == started and started != finished:
                 text = f"{self.name}: {how} while it did this job"
                 self._report(entry[1], None, worker.reason or LostJob(text))
-            else:
+            elif link.told_all(number):
+                self._report(entry[1], None, None)
+            else:  # not its fault, whatever came of it
                 text = f"{self.name}: {how} after this job, before it could tell what came of it"
-                self._report(entry[1], None, LostJob(text))
+                self._report(entry[1], None, LostJob(text, started=False))
         self._put_back(unbegun)
         if not self._open and not self._closing:
             self._start_error = self._start_error or ConfigError(f"{self.name}: {how} while it was starting")
