@@ -32,9 +32,8 @@ from tests.client.engine.test_outbox import template
 class Recorder(Handling):
     """Notes what is asked of it."""
 
-    queue = "jobs"
-
     def __init__(self) -> None:
+        self.queue = "jobs"
         self.asked: list[tuple[str, object]] = []
 
     def decode(self, message: Message, into: object) -> object:

@@ -45,7 +45,6 @@ class Handling:
     """What a client does for the messages of one consumer. The answers may be awaited, and need not be."""
 
     queue = ""
-    retry_header = b"x-retry-count"
 
     def decode(self, message: Message, into: object) -> object:
         """The body as a value, of the type `into` if it is not None. Raises InvalidMessage."""
