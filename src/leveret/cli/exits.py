@@ -18,6 +18,8 @@ LOCKED: Final = 8
 STORE: Final = 9
 DAMAGED: Final = 10
 EMPTY: Final = 11
+HANDLER_FAILED: Final = 12
+TIMED_OUT: Final = 13
 
 MEANING: Final[dict[int, str]] = {
     OK: "all is well",
@@ -32,6 +34,8 @@ MEANING: Final[dict[int, str]] = {
     STORE: "the store failed: a write or sync was refused by the system",
     DAMAGED: "the store is damaged; file and offset are named",
     EMPTY: "`leveret get`: no message is waiting",
+    HANDLER_FAILED: "`leveret drain`: messages could not be handled",
+    TIMED_OUT: "`leveret drain`: the time was over before the queue was empty",
 }
 
 

@@ -37,6 +37,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "purge": ("leveret.cli.act", "Drop the messages that are ready in a queue."),
     "delete": ("leveret.cli.act", "Delete a queue or an exchange."),
     "scheduled": ("leveret.cli.scheduled", "List messages that are not due yet, or cancel one."),
+    "worker": ("leveret.cli.worker", "Run the handlers of an application."),
+    "drain": ("leveret.cli.drain", "Handle what waits in a queue, then leave."),
     "store": ("leveret.cli.store", "Check, dump or back up a data directory."),
 }
 EPILOG: Final = (

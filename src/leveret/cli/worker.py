@@ -1,0 +1,203 @@
+"""`leveret worker`: finds the app, and runs it: in this process, or in several that are looked after."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from leveret.cli import exits
+from leveret.cli.client import CommandFailed
+from leveret.errors import ClientError, ConfigError, ConnectFailed, Refused
+
+if TYPE_CHECKING:
+    from leveret.worker.app import App
+    from leveret.worker.running import Running
+
+T = TypeVar("T")
+
+CHECK_TIMEOUT_S: Final = 10.0
+LEVELS: Final = ("debug", "info", "warning", "error")
+LOG_FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+def run_loop(work: Coroutine[Any, Any, T]) -> T:
+    """Run it on the fastest loop that there is."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(work)
+    return uvloop.run(work)
+
+
+def set_up_logging(level: str) -> None:
+    """Unless the application has done so when it was imported."""
+    logging.basicConfig(level=level.upper(), format=LOG_FORMAT)
+
+
+def load(name: str, function: bool = False) -> Any:
+    """The app, or the handler. What importing it raises is shown as it is; then CommandFailed is raised."""
+    from leveret.worker.loading import load_app, load_function
+
+    try:
+        return load_function(name) if function else load_app(name)
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:
+        traceback.print_exc()
+        raise CommandFailed(f"importing {name} failed: {error!r}", exits.CONFIG) from None
+
+
+def failed(error: BaseException) -> CommandFailed:
+    """The end of a command for what the client or a handler's surroundings raised."""
+    if isinstance(error, ConnectFailed):
+        return CommandFailed(error.text, exits.NO_BROKER)
+    if isinstance(error, Refused):
+        return CommandFailed(error.text, exits.of(error))
+    if isinstance(error, ClientError):
+        return CommandFailed(error.text, exits.REFUSED)
+    return CommandFailed(f"{type(error).__name__}: {error}", exits.FAILED)
+
+
+@click.command()
+@click.argument("app", metavar="MODULE:APP")
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="So many worker processes; one that dies is started anew.",
+)
+@click.option("--watch", is_flag=True, help="Begin anew when a Python file below this folder changes.")
+@click.option("--check", "only_check", is_flag=True, help="Look whether all is well, and change nothing.")
+@click.option("--queues", metavar="A,B", help="Handle these queues only (of the app's handlers).")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 65535),
+    metavar="N",
+    help="Messages in work at once for each queue, instead of what handlers say.",
+)
+@click.option(
+    "--grace-s",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help="How long handlers may go on after SIGTERM (default: what the app says, 30).",
+)
+@click.option("--url", "urls", multiple=True, metavar="URL", help="The broker, instead of what the app says.")
+@click.option(
+    "--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="Least level."
+)
+def worker(
+    app: str,
+    processes: int,
+    watch: bool,
+    only_check: bool,
+    queues: str | None,
+    concurrency: int | None,
+    grace_s: float | None,
+    urls: tuple[str, ...],
+    log_level: str,
+) -> int:
+    """Run the handlers of an app, such as `shop.tasks:app`, until told to stop.
+
+    SIGTERM: takes nothing more, finishes what is in work within the grace time, gives the rest back, and ends with 0. A
+    second SIGTERM: leaves at once. What a worker had that is killed goes to another.
+    """  # fmt: skip
+    chosen = None if queues is None else [name.strip() for name in queues.split(",") if name.strip()]
+    if only_check:
+        return check(load(app), urls, chosen)
+    if processes > 1 or watch:
+        set_up_logging(log_level)
+        return supervise(processes, watch, grace_s)
+    found: App = load(app)
+    set_up_logging(log_level)
+    if urls:
+        found.urls = urls
+    try:
+        run_loop(run(found, chosen, concurrency, grace_s))
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise failed(error) from error
+    return exits.OK
+
+
+async def run(app: App, queues: list[str] | None, concurrency: int | None, grace_s: float | None) -> None:
+    from leveret.worker.running import run_until_told
+    from leveret.worker.supervisor import watch_leash
+
+    watch_leash(asyncio.get_running_loop())
+    log = logging.getLogger("leveret.worker")
+
+    def ready(running: Running) -> None:
+        log.info("ready: process %d handles %s", os.getpid(), ", ".join(running.queues))
+
+    running = await run_until_told(app, queues=queues, concurrency=concurrency, grace_s=grace_s, ready=ready)
+    counts = running.counts.values()
+    log.info(
+        "ended: %d done, %d failed, %d given back",
+        sum(one.done for one in counts), sum(one.failed for one in counts), sum(one.released for one in counts),
+    )  # fmt: skip
+
+
+def supervise(processes: int, watch: bool, grace_s: float | None) -> int:
+    """The same command for one process, several times."""
+    from leveret.worker.supervisor import Supervisor
+
+    command = [sys.executable, "-m", "leveret", "worker", *single(sys.argv[2:])]
+    supervisor = Supervisor(
+        command,
+        processes,
+        grace_s=30.0 if grace_s is None else grace_s,
+        fatal={exits.USAGE, exits.CONFIG},
+        watch=Path.cwd() if watch else None,
+    )
+    return asyncio.run(supervisor.run())
+
+
+def single(arguments: list[str]) -> list[str]:
+    """The arguments without those of the supervisor."""
+    found: list[str] = []
+    skip = False
+    for argument in arguments:
+        if skip:
+            skip = False
+        elif argument == "--processes":
+            skip = True
+        elif argument != "--watch" and not argument.startswith("--processes="):
+            found.append(argument)
+    return found
+
+
+def check(app: App, urls: tuple[str, ...], queues: list[str] | None) -> int:
+    """A line for each thing; the exit code is that of the worst."""
+    from leveret.worker.checking import check as look
+
+    if urls:
+        app.urls = urls
+    app.connect_options = {**app.connect_options, "reconnect": False}
+    try:
+        found = run_loop(look(app, queues, CHECK_TIMEOUT_S))
+    except TimeoutError:
+        raise CommandFailed(
+            f"the broker did not answer within {CHECK_TIMEOUT_S:g} s", exits.NO_BROKER
+        ) from None
+    except ClientError as error:
+        raise failed(error) from error
+    code = exits.OK
+    for one in found:
+        click.echo(f"{'ok    ' if one.ok else 'FAILED'} {one.what}: {one.text}")
+        if one.error is not None and code == exits.OK:
+            code = exits.REFUSED if isinstance(one.error, ClientError) else exits.CONFIG
+    return code
+
+
+COMMANDS: Final[dict[str, click.Command]] = {"worker": worker}
