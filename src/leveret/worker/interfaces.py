@@ -6,7 +6,7 @@ Knows no implementation. `app` and `consumer` are written against these; `pools`
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -49,7 +49,9 @@ class MiddlewareHooks(Protocol):
     raises ConfigError for a keyword that neither it nor any middleware declares, with the nearest name as a hint.
     """
 
-    options: Mapping[str, Any]  # name -> type, such as {"rate_limit": str | None}
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Name -> type, such as {"rate_limit": str | None}; a class attribute will do."""
 
     def declared(self, consumer: ConsumerInfo, options: Mapping[str, Any]) -> None:
         """At import: a handler and those of its options that are ours, converted. Raises ConfigError."""
@@ -166,9 +168,3 @@ class Clock(Protocol):
     def now_s(self) -> float: ...
     async def wait_s(self, seconds_s: float) -> None:
         """Wait until `now_s` is so much later, or has been moved."""
-
-
-class Deliveries(Protocol):
-    """What the worker uses of a client's consumer."""
-
-    def __aiter__(self) -> AsyncIterator[Any]: ...
