@@ -89,6 +89,7 @@ class Consumer:
         self._started = False
         self._closed = False
         self._dropped = False
+        self._closing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._tag = 0  # of the consumer on its channel: adjusting the prefetch makes a new one
 
@@ -125,20 +126,18 @@ class Consumer:
         await self.close()
 
     def __aiter__(self) -> Messages:
-        if self._dropped:
-            self._dropped = self._closed = self._started = False
-        return Messages(self, not self._started)
+        return Messages(self, not self._started or self._dropped)
 
     async def take(self) -> Message:
         """The next message. Raises StopAsyncIteration when the consumer is closed, or what ended it."""
-        if not self._ready:
+        if self._dropped or not self._ready:
             await self._more()
         self._prefetch.taken += 1
         return self._ready.popleft()
 
     async def many(self) -> list[Message]:
         """All that is here, at least one; for who handles messages in batches. Raises StopAsyncIteration at the end."""
-        if not self._ready:
+        if self._dropped or not self._ready:
             await self._more()
         messages = list(self._ready)
         self._ready.clear()
@@ -146,6 +145,8 @@ class Consumer:
         return messages
 
     async def _more(self) -> None:
+        if self._dropped:
+            await self._revive()
         if not self._started and not self._closed:
             await self.start()
         while not self._ready:
@@ -162,6 +163,10 @@ class Consumer:
 
     async def close(self) -> None:
         """Take no more. What was not handed out is released; what was can still be settled."""
+        async with self._closing:
+            await self._close()
+
+    async def _close(self) -> None:
         if self._closed:
             return
         self._closed = True
@@ -190,7 +195,18 @@ class Consumer:
         """The loop that began it was left: stop, until it is iterated over again."""
         if not self._closed:
             self._dropped = True
-            self._client.call_from_anywhere(self.close)
+            self._client.call_from_anywhere(self._close_dropped)
+
+    async def _close_dropped(self) -> None:
+        async with self._closing:
+            if self._dropped:
+                await self._close()
+
+    async def _revive(self) -> None:
+        """It is iterated over again."""
+        async with self._closing:
+            await self._close()
+            self._dropped = self._closed = self._started = False
 
     # ---- for the link
 
