@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import queue
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
@@ -36,6 +37,11 @@ class Waiting(Generic[T]):
         self._lock = threading.Lock()
         self._lock.acquire()
 
+    def given_up(self) -> None:
+        """On the loop: nobody waits any more."""
+        if self.abandon is not None:
+            self.abandon()
+
     def set(self, result: T) -> None:
         if not self.done:
             self._result = result
@@ -57,49 +63,44 @@ class Waiting(Generic[T]):
         return self._result  # type: ignore[return-value]
 
 
-class Box(Generic[T]):
-    """Things that any thread puts in and the loop takes out, all at once."""
+class Callbacks:
+    """Calls functions of the application one after the other, on a thread of its own, so that they may take their time
+    and wait for the client. The thread begins with the first."""
 
-    __slots__ = ("_asked", "_loop", "_lock", "_take", "items", "size_bytes")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, take: Callable[[list[T]], object]) -> None:
-        self.items: list[T] = []
-        self.size_bytes = 0
-        self._asked = False
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._lock = threading.Lock()
-        self._loop = loop
-        self._take = take
+        self._queue: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
 
-    def put(self, item: T, size_bytes: int = 0) -> None:
-        """Raises RuntimeError when the loop is closed."""
-        with self._lock:
-            self.items.append(item)
-            self.size_bytes += size_bytes
-            if self._asked:
-                return
-            self._asked = True
-        self._loop.call_soon_threadsafe(self.empty)
+    def put(self, function: Callable[[], object]) -> None:
+        self._queue.put(function)
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                    self._thread.start()
 
-    def empty(self) -> None:
-        """On the loop: take what is there."""
-        with self._lock:
-            items, self.items = self.items, []
-            self.size_bytes = 0
-            self._asked = False
-        if items:
-            self._take(items)
+    def _run(self) -> None:
+        while (function := self._queue.get()) is not None:
+            try:
+                function()
+            except Exception:
+                log.exception("a callback failed")
 
-    def unlock(self) -> None:
-        """In a forked child, where the thread that held the lock may not be."""
-        self._lock = threading.Lock()
+    def stop(self) -> None:
+        """When those that were put are called. On its own thread, it ends after this one."""
+        self._queue.put(None)
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(END_S)
 
 
 class LoopThread:
     """The loop runs as a daemon thread from `start` to `stop`. `why_not` says why it does not, once it does not."""
 
     def __init__(self, name: str) -> None:
-        self.loop = _new_loop()
         self.why_not = ""
+        self._crashed = False
         self._name = name
         self._pid = os.getpid()
         self._waiting: set[Waiting[Any]] = set()
@@ -107,6 +108,7 @@ class LoopThread:
         _THREADS.add(self)
 
     def start(self) -> None:
+        self.loop = _new_loop()
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
 
@@ -116,6 +118,7 @@ class LoopThread:
             self.loop.run_forever()
             self.loop.run_until_complete(self._end_tasks())
         except BaseException as error:  # whatever ends the thread, those who wait are to know
+            self._crashed = True
             self.why_not = f"the client's thread ended: {error!r}"
             log.exception("the client's thread ended")
         finally:
@@ -135,9 +138,11 @@ class LoopThread:
 
     def error(self) -> LeveretError:
         """Why the loop does nothing any more."""
-        if self.why_not == "the client was closed":
-            return Closed(self.why_not)
-        return Disconnected(self.why_not)
+        return Disconnected(self.why_not) if self._crashed else Closed(self.why_not)
+
+    @property
+    def running(self) -> bool:
+        return not self.why_not
 
     @property
     def is_here(self) -> bool:
@@ -171,8 +176,8 @@ class LoopThread:
         try:
             return waiting.wait(timeout_s)
         except BaseException:
-            if not waiting.done and waiting.abandon is not None:
-                self.tell(waiting.abandon)
+            if not waiting.done:
+                self.tell(waiting.given_up)
             raise
         finally:
             self.forget(waiting)
@@ -186,7 +191,11 @@ class LoopThread:
         return self.wait(waiting)
 
     def _begin(self, work: Callable[[], Coroutine[Any, Any, T]], waiting: Waiting[T]) -> None:
-        task = self.loop.create_task(work())
+        try:
+            task = self.loop.create_task(work())
+        except Exception as error:
+            waiting.fail(error)
+            return
         waiting.abandon = task.cancel
         task.add_done_callback(lambda done: self._ended(done, waiting))
 
@@ -202,7 +211,7 @@ class LoopThread:
         """End the loop, and wait for its thread. Repeated calls do nothing."""
         thread = self._thread
         if thread is None:
-            self.loop.close()
+            self.why_not = self.why_not or "the client was closed"
         elif thread.is_alive() and not self.is_here and self._pid == os.getpid():
             self.tell(self.loop.stop)
             thread.join(2 * END_S)
@@ -213,6 +222,42 @@ class LoopThread:
             self.why_not = (
                 f"this client belongs to the process {self._pid}, which forked this one: make another here"
             )
+
+
+class Box(Generic[T]):
+    """Things that any thread puts in and the loop takes out, all at once."""
+
+    __slots__ = ("_asked", "_lock", "_take", "_thread", "items", "size_bytes")
+
+    def __init__(self, thread: LoopThread, take: Callable[[list[T]], object]) -> None:
+        self.items: list[T] = []
+        self.size_bytes = 0
+        self._asked = False
+        self._lock = threading.Lock()
+        self._thread = thread
+        self._take = take
+
+    def put(self, item: T, size_bytes: int = 0) -> None:
+        """Raises Closed, Disconnected where the thread does not run."""
+        thread = self._thread
+        if thread.why_not:
+            raise thread.error()
+        with self._lock:
+            self.items.append(item)
+            self.size_bytes += size_bytes
+            if self._asked:
+                return
+            self._asked = True
+        thread.tell(self.empty)
+
+    def empty(self) -> None:
+        """On the loop: take what is there."""
+        with self._lock:
+            items, self.items = self.items, []
+            self.size_bytes = 0
+            self._asked = False
+        if items:
+            self._take(items)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -1,0 +1,254 @@
+"""The part of a client for threads that sends: encoded on the caller's thread, put into a box, sent by the loop.
+
+The bound of the buffer holds for what is in the outbox and what is on its way there, together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Final, TypeVar, Unpack
+
+from leveret.client.client import Client
+from leveret.client.engine.outbox import CONFIRMED, Done, Template
+from leveret.client.publisher import OnOutcome, Outcome, Posted, Publisher, error_of
+from leveret.client.targets import Options, Target, target
+from leveret.client.thread import Box, LoopThread, Waiting
+from leveret.errors import BufferFull, LeveretError
+
+T = TypeVar("T")
+ROOM: Final = 0.75  # who waits for room in the buffer waits until it is so full
+
+
+class Receipt:
+    """A message, or several, that a thread waits for. Only the loop counts."""
+
+    __slots__ = ("_error", "_left", "_to", "waiting")
+
+    def __init__(self, to: str | Target, left: int) -> None:
+        self.waiting: Waiting[None] = Waiting()
+        self._to = to
+        self._left = left
+        self._error: LeveretError | None = None
+
+    def finish(self, done: Done) -> None:
+        if done.verdict != CONFIRMED and self._error is None:
+            self._error = error_of(done, self._to)
+        self.more(-1)
+
+    def fail(self, error: LeveretError) -> None:
+        self._error = self._error or error
+        self.more(-1)
+
+    def more(self, count: int) -> None:
+        self._left += count
+        if self._left == 0:
+            if self._error is None:
+                self.waiting.set(None)
+            else:
+                self.waiting.fail(self._error)
+
+
+class Handed:
+    """One message on its way from a caller's thread to the outbox. Without a template: the end of a batch."""
+
+    __slots__ = ("body", "data", "options", "receipt", "tell", "template", "to")
+
+    def __init__(
+        self,
+        template: Template | None,
+        data: bytes,
+        receipt: Receipt | None,
+        to: str | Target = "",
+        body: object = None,
+        tell: OnOutcome | None = None,
+        options: Options | None = None,
+    ) -> None:
+        self.template = template
+        self.data = data
+        self.receipt = receipt
+        self.to = to
+        self.body = body
+        self.tell = tell
+        self.options = options
+
+
+class SyncSending:
+    """Publishing and posting. What it needs of the client is declared here."""
+
+    _client: Client
+    _publisher: Publisher
+    _thread: LoopThread
+    _posts: Box[Handed]
+
+    def _check(self) -> None:
+        """Raises Closed, Disconnected."""
+        raise NotImplementedError
+
+    def _do(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        raise NotImplementedError
+
+    def _later(self, function: Callable[[T], object]) -> Callable[[T], None]:
+        raise NotImplementedError
+
+    def _send(self, handed: list[Handed]) -> None:
+        """On the loop: what the callers' threads have put into the box."""
+        publisher = self._publisher
+        outbox, spooling = publisher.outbox, publisher.spooling
+        for one in handed:
+            template, receipt = one.template, one.receipt
+            if receipt is not None:
+                if template is None:
+                    receipt.more(-1)
+                else:
+                    outbox.add(template, one.data, receipt)
+                continue
+            assert template is not None
+            publisher.posted += 1
+            if spooling is not None:
+                publisher._spool(spooling, one.to, template, one.data, one.tell, one.options or {})
+            elif one.tell is None:
+                outbox.add(template, one.data, None)
+            else:
+                number = outbox.add(template, one.data, None)
+                message_id = (one.options or {}).get("message_id") or outbox.last_id()
+                outbox.set_owner(number, Posted(one.tell, message_id, one.to, one.body))
+        try:
+            publisher.ask()
+        except LeveretError as error:
+            for one in handed:
+                if one.receipt is not None:
+                    one.receipt.waiting.fail(error)
+                elif one.tell is not None:
+                    one.tell(Outcome("", one.to, one.body, error))
+
+    def _prepare(self, to: str | Target, body: object, options: Options) -> tuple[Template, bytes]:
+        """Encoded on the caller's thread. Only a delay that the broker does not offer takes the client's."""
+        publisher = self._publisher
+        if options and publisher.delayed is not None and ("delay_s" in options or "at" in options):
+
+            async def prepare() -> tuple[Template, bytes]:
+                return publisher.prepare(to, body, options)
+
+            return self._do(prepare)
+        return publisher.prepare(to, body, options)
+
+    def publish(
+        self, to: str | Target, body: object, *, timeout_s: float | None = None, **options: Unpack[Options]
+    ) -> None:
+        """Send, and return when the broker has it.
+
+        Raises Unroutable, NotConfirmed, Refused, InvalidMessage, Unsupported, Disconnected (only without reconnecting),
+        TimeoutError; after that, and after Ctrl-C, the message may still be sent.
+        """
+        self._check()
+        template, data = self._prepare(to, body, options)
+        receipt = Receipt(to, 1)
+        self._await(receipt, [Handed(template, data, receipt)], timeout_s)
+
+    def _await(self, receipt: Receipt, last: list[Handed], timeout_s: float | None) -> None:
+        thread = self._thread
+        thread.expect(receipt.waiting)
+        for handed in last:
+            self._posts.put(handed, len(handed.data))
+        thread.wait(receipt.waiting, timeout_s)
+
+    def publish_many(
+        self,
+        to: str | Target,
+        bodies: Iterable[object],
+        *,
+        timeout_s: float | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        """Send them all, and return when the broker has them. The first error is raised, when all have ended."""
+        self._check()
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        bodies = list(bodies)
+        receipt = Receipt(to, len(bodies) + 1)
+        for body in bodies:
+            template, data = self._prepare(to, body, options)
+            if self._is_full():
+                self._wait_for_room(deadline)
+            self._posts.put(Handed(template, data, receipt), len(data))
+        left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
+        self._await(receipt, [Handed(None, b"", receipt)], left_s)
+
+    def post(
+        self,
+        to: str | Target,
+        body: object,
+        *,
+        on_outcome: OnOutcome | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        """Hand over and go on. It is confirmed, and sent again if need be, in the background.
+
+        When the buffer is full, it waits for room, raises BufferFull, or drops the message, as the client was told. Raises
+        InvalidMessage, Unsupported, Closed. `on_outcome` is told how it ended.
+        """
+        self._check()
+        publisher = self._publisher
+        if publisher.tracing is not None:
+            where = target(to)
+            traced = publisher.tracing.published(where.exchange, where.key, options.get("headers"))
+            options["headers"] = traced.headers
+            traced.end()
+        template, data = self._prepare(to, body, options)
+        if self._is_full():
+            full = publisher.buffer.full
+            if full == "drop":
+                publisher.dropped += 1
+                return
+            if full == "raise":
+                raise BufferFull(f"{self._waiting()} messages are posted and not confirmed")
+            self._wait_for_room(None)
+        tell = publisher.on_outcome if on_outcome is None else self._later(on_outcome)
+        self._posts.put(Handed(template, data, None, to, body, tell, options), len(data))
+
+    def _waiting(self) -> int:
+        spooling = self._publisher.spooling
+        there = self._publisher.outbox.waiting() if spooling is None else spooling.waiting()
+        return there + len(self._posts.items)
+
+    def _is_full(self) -> bool:
+        """Of what is in the outbox, and what is on its way there."""
+        publisher, posts = self._publisher, self._posts
+        if publisher.spooling is not None:
+            return not publisher.spooling.has_room(posts.size_bytes)
+        outbox, buffer = publisher.outbox, publisher.buffer
+        return (
+            outbox.waiting() + len(posts.items) >= buffer.messages
+            or outbox.waiting_bytes() + posts.size_bytes >= buffer.size_bytes
+        )
+
+    def _wait_for_room(self, deadline: float | None) -> None:
+        """Until a part of the buffer is free, so that threads change less often. Raises TimeoutError."""
+        publisher, buffer = self._publisher, self._publisher.buffer
+
+        async def room() -> None:
+            self._posts.empty()
+            left_s = None if deadline is None else deadline - time.monotonic()
+            async with asyncio.timeout(left_s):
+                while True:
+                    outbox = publisher.outbox
+                    free = outbox.waiting() <= ROOM * buffer.messages
+                    if publisher.spooling is not None:
+                        free = publisher.spooling.has_room(0)
+                    elif outbox.waiting_bytes() > ROOM * buffer.size_bytes:
+                        free = False
+                    if free:
+                        return
+                    await publisher.room()
+
+        self._do(room)
+
+    def flush(self, timeout_s: float | None = None) -> None:
+        """Wait until everything that was sent or posted has its outcome. Raises TimeoutError, Closed."""
+
+        async def flush() -> None:
+            self._posts.empty()
+            await self._client.flush(timeout_s)
+
+        self._do(flush)
