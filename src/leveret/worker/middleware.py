@@ -148,7 +148,11 @@ def unknown(name: str, known: Sequence[str]) -> str:
 
 
 _BUILT_IN = {
-    "idempotent": "leveret.worker.Idempotency",
-    "rate_limit": "leveret.worker.RateLimit",
-    "rate_key": "leveret.worker.RateLimit",
+    "idempotent": "leveret.worker.idempotency.Idempotency",
+    "idempotency_key": "leveret.worker.idempotency.Idempotency",
+    "rate_limit": "leveret.worker.ratelimit.RateLimit",
+    "rate_key": "leveret.worker.ratelimit.RateLimit",
+    "rate_wait_s": "leveret.worker.ratelimit.RateLimit",
+    "time_limit_s": "leveret.worker.timelimits.TimeLimit",
+    "max_age_s": "leveret.worker.timelimits.TimeLimit",
 }
