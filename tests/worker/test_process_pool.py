@@ -295,6 +295,18 @@ def test_closing_lets_what_runs_finish_and_tells_of_the_rest(tmp_path: Path) -> 
     with_pool(test)
 
 
+def test_a_process_without_a_job_has_time_to_close_whatever_the_grace(tmp_path: Path) -> None:
+    file = tmp_path / "closed"
+
+    async def test(pool: ProcessPool, results: Results) -> None:
+        pool.submit(str(file), results)
+        await results.until(1)
+        await pool.close(0.0)
+        assert file.read_text() == "closed"
+
+    with_pool(test, "echo")
+
+
 def test_closing_kills_what_does_not_end() -> None:
     async def test(pool: ProcessPool, results: Results) -> None:
         pool.submit(["pid", 0], results)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leveret.worker.schedule import Cron, Every, LastRuns, Runs, ScheduleError, schedule_of
+from leveret.worker.schedule import Cron, Every, Runs, ScheduleError, schedule_of
 
 pytest.importorskip("cronsim")
 
@@ -224,25 +223,15 @@ def test_without_catching_up_a_late_run_is_left_out() -> None:
     assert runs.begin()
 
 
-def test_what_was_missed_while_no_worker_was_there_is_run_once(tmp_path: Path) -> None:
+def test_what_was_missed_while_no_worker_was_there_is_run_once() -> None:
     clock = Clock()
-    kept = LastRuns(tmp_path / "runs" / "last.json")
-    assert kept.get("emails") is None
-    kept.put("emails", at("2026-03-01T00:00"))
-    kept.put("other", 1.0)
-    runs = Runs(Cron("0 0 * * *"), clock, last_at=LastRuns(kept.path).get("emails"))
+    runs = Runs(Cron("0 0 * * *"), clock, last_at=at("2026-03-01T00:00"))
     assert runs.wait_s() == 0.0
     run = runs.begin()
     assert run is not None and run.missed
     assert run.planned_at == at("2026-03-02T00:00")
     runs.end()
     assert runs.begin() is None
-
-
-def test_with_an_unreadable_file_nothing_was_missed(tmp_path: Path) -> None:
-    path = tmp_path / "last.json"
-    path.write_text("{")
-    assert LastRuns(path).get("emails") is None
 
 
 def test_a_clock_that_is_set_back_is_noticed_and_a_small_step_runs_nothing_twice() -> None:

@@ -126,18 +126,29 @@ class ProcessPool:
         self._open = True
 
     async def close(self, grace_s: float) -> None:
-        """Take no more; what did not begin is LostJob, and so is what does not end within `grace_s` and is killed."""
+        """Take no more; what did not begin is LostJob, and so is what does not end within `grace_s` and is killed.
+
+        A process without a job has time to close what its handler has open, whatever the grace.
+        """
         if self._loop is None or self._closing:
             return
         self._open = False
         self._closing = True
         self._drop_pending()
         for worker in self._processes.values():
+            if not worker.ready:
+                worker.link.kill()
             if worker.jobs:
                 worker.link.send([child.RECALL])
             worker.link.send([child.STOP])
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
+                await self._until(lambda: not self.outstanding)
+        for worker in self._processes.values():
+            if worker.jobs:
+                self._kill(worker, LostJob(f"{self.name}: the job did not end within {grace_s:g} s of grace"))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
                 await self._until(lambda: not self._processes)
         await self._end_all()
         if self._timer is not None:
@@ -146,7 +157,6 @@ class ProcessPool:
     async def _end_all(self) -> None:
         self._closing = True
         for worker in self._processes.values():
-            worker.reason = LostJob(f"{self.name}: the job did not end within the time of grace")
             worker.link.kill()
         await self._until(lambda: not self._processes)
 

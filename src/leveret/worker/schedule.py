@@ -7,16 +7,12 @@ there, as Debian's cron does it, and held by our tests. Knows nothing of brokers
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -245,34 +241,3 @@ class Runs:
             self.next_at = self.schedule.next_after(now)
         self._seen_at = now
         return now
-
-
-class LastRuns:
-    """When what ran last, in a file, so that a run missed while no worker was there is caught up.
-
-    One file for one machine's worker: it is replaced as a whole with each run, and the last one to write wins.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-
-    def get(self, name: str) -> float | None:
-        """When the last run of that name was planned; None if none is known."""
-        found = self._read().get(name)
-        return float(found) if isinstance(found, (int, float)) else None
-
-    def put(self, name: str, planned_at: float) -> None:
-        """Remember a run. Raises OSError."""
-        runs = self._read()
-        runs[name] = planned_at
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        new = self.path.with_name(f"{self.path.name}.{os.getpid()}.new")
-        new.write_text(json.dumps(runs, indent=1, sort_keys=True))
-        new.replace(self.path)
-
-    def _read(self) -> dict[str, object]:
-        with suppress(OSError, ValueError):
-            found = json.loads(self.path.read_text())
-            if isinstance(found, dict):
-                return found
-        return {}
