@@ -165,7 +165,7 @@ def test_what_is_decorated_is_still_the_function() -> None:
     app = App()
     task = app.task(resize)
     assert task("a", width=3) == "a 3"
-    assert task.__name__ == "resize"
+    assert task.name == "resize"
     assert app.consumer("jobs")(plain)(b"") is None
 
 

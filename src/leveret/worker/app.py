@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta, tzinfo
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 from leveret.client import serialize
 from leveret.client.serialize import Serializers
@@ -78,7 +78,15 @@ class App:
         for one in self.handlers:
             middleware.declared(one.info, {})
 
-    def resource(self, factory: F | None = None, *, name: str | None = None, scope: str = "worker") -> Any:
+    @overload
+    def resource(self, factory: F, /) -> F: ...
+
+    @overload
+    def resource(
+        self, factory: None = None, /, *, name: str | None = None, scope: str = "worker"
+    ) -> Callable[[F], F]: ...
+
+    def resource(self, factory: F | None = None, /, *, name: str | None = None, scope: str = "worker") -> Any:
         """Decorates what makes a resource: `@app.resource`, `@app.resource(scope="job")`.
 
         A function, an (async) generator or a context manager; handlers get it by a parameter of its name. Scope worker:
@@ -144,9 +152,16 @@ class App:
 
         return decorate
 
+    @overload
+    def task(self, function: Callable[P, R], /, **options: Any) -> Task[P, R]: ...
+
+    @overload
+    def task(self, function: None = None, /, **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+
     def task(
         self,
         function: Callable[P, R] | None = None,
+        /,
         *,
         name: str | None = None,
         queue: str | Queue = "tasks",
