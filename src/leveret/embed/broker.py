@@ -16,7 +16,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote
 
 from leveret import config
@@ -26,6 +26,9 @@ from leveret.embed.clock import MovableClock
 from leveret.embed.look import Waiting, waiting
 from leveret.errors import ClientError, ConfigError, StoreError
 from leveret.server.server import GOODBYE_S, Server
+
+if TYPE_CHECKING:
+    from leveret.client import Client
 
 ANY_PORT: Final = "127.0.0.1:0"
 ADDRESS: Final = re.compile(r"(?P<host>\[[^\]]+\]|[^:]*):(?P<port>[0-9]{1,5})")
@@ -163,7 +166,7 @@ class Broker:
         """
         return self._here().dial(protocol_factory())
 
-    def connect(self, **options: Any) -> Any:
+    def connect(self, **options: Any) -> Client:
         """A client of this broker, as `leveret.connect(broker, **options)` makes it, with `credentials` that let in."""
         import leveret
 

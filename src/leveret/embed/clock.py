@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from leveret.clock import Clock
 
 
@@ -11,6 +13,7 @@ class MovableClock(Clock):
     def __init__(self, ahead_ms: int = 0) -> None:
         super().__init__()
         self.ahead_ms = ahead_ms
+        self.watchers: set[Callable[[], None]] = set()  # called after each move, by the thread that moves
 
     def monotonic_ms(self) -> int:
         return super().monotonic_ms() + self.ahead_ms
@@ -23,3 +26,5 @@ class MovableClock(Clock):
         if ms < 0:
             raise ValueError(f"time goes forward only: {ms} ms is below 0")
         self.ahead_ms += ms
+        for watcher in list(self.watchers):
+            watcher()

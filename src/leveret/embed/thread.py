@@ -13,13 +13,16 @@ import contextlib
 import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from leveret.embed.broker import ANY_PORT, Broker
 from leveret.embed.look import Waiting
 from leveret.errors import ClientError
 from leveret.server.run import new_loop
 from leveret.server.server import GOODBYE_S
+
+if TYPE_CHECKING:
+    from leveret.client import Client
 
 T = TypeVar("T")
 CALL_S: Final = 60.0  # the longest that a call of the thread may take
@@ -28,9 +31,9 @@ CALL_S: Final = 60.0  # the longest that a call of the thread may take
 class LoopThread:
     """An event loop that runs on a daemon thread until it is stopped."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "leveret-broker") -> None:
         self.loop = new_loop()
-        self.thread = threading.Thread(target=self._run, name="leveret-broker", daemon=True)
+        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
         self.thread.start()
 
     def _run(self) -> None:
@@ -112,7 +115,7 @@ class ThreadedBroker:
         transport, _ = await asyncio.get_running_loop().create_connection(protocol_factory, host, port)
         return transport
 
-    def connect(self, **options: Any) -> Any:
+    def connect(self, **options: Any) -> Client:
         """A client for the loop of the caller, as `leveret.connect(broker, **options)` makes it, with credentials that
         let in."""
         import leveret

@@ -9,10 +9,19 @@ if TYPE_CHECKING:
     from leveret.testing.clock import BrokerClock
     from leveret.testing.expect import ANY
     from leveret.testing.tap import Published
+    from leveret.testing.worker import LeveretApp, RunningApp, ThreadedApp
 
-__all__ = ["ANY", "BrokerClock", "LeveretBroker", "Published"]
+__all__ = ["ANY", "BrokerClock", "LeveretApp", "LeveretBroker", "Published", "RunningApp", "ThreadedApp"]
 
-HOMES = {"ANY": "expect", "BrokerClock": "clock", "LeveretBroker": "broker", "Published": "tap"}
+HOMES = {
+    "ANY": "expect",
+    "BrokerClock": "clock",
+    "LeveretApp": "worker",
+    "LeveretBroker": "broker",
+    "Published": "tap",
+    "RunningApp": "worker",
+    "ThreadedApp": "worker",
+}
 
 
 def __getattr__(name: str) -> Any:

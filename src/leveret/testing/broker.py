@@ -13,6 +13,7 @@ from typing import Any, Final
 from leveret import config
 from leveret.clock import Clock
 from leveret.embed.broker import Broker
+from leveret.embed.clock import MovableClock
 from leveret.embed.thread import LoopThread, ThreadedBroker
 from leveret.errors import ClientError
 from leveret.server.server import Server
@@ -43,7 +44,8 @@ class LeveretBroker(ThreadedBroker):
     """
 
     def __init__(self, runner: LoopThread, **settings: Any) -> None:
-        broker = TappedBroker(**settings)
+        self.clock = MovableClock()
+        broker = TappedBroker(**settings, clock=self.clock)
         super().__init__(broker, runner, own=False)
         self.tap = broker.tap
         self.do(broker.start())

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from leveret.embed.thread import LoopThread
     from leveret.testing.broker import LeveretBroker
     from leveret.testing.clock import BrokerClock
+    from leveret.testing.worker import LeveretApp
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +50,12 @@ def leveret_clock(leveret_broker: LeveretBroker) -> BrokerClock:
     from leveret.testing.clock import BrokerClock
 
     return BrokerClock(leveret_broker)
+
+
+@pytest.fixture
+def leveret_app(leveret_broker: LeveretBroker) -> Iterator[LeveretApp]:
+    """Has an app work on `leveret_broker`: `with leveret_app(app) as worker:`, or `async with` on a loop."""
+    from leveret.testing.worker import LeveretApp
+
+    with LeveretApp(leveret_broker) as made:
+        yield made

@@ -1,0 +1,1 @@
+"""The pytest plugin: its fixtures and asserts, and what it is like to use them."""
