@@ -176,6 +176,11 @@ class ProcessPool:
 
     # ---- jobs
 
+    @property
+    def wanted(self) -> int:
+        """How many jobs are worth having here: with fewer, processes wait; more could be done by others meanwhile."""
+        return self.workers * (self._most_in_hand() if self._job_ns < LONG_JOB_NS else 2)
+
     def submit(self, job: Any, on_done: Done) -> None:
         """Have a process do `job`; `on_done(result, error)` is called on the loop. Never waits. Raises Closed."""
         if not self._open:
