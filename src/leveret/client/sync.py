@@ -52,7 +52,7 @@ class SyncClient(SyncSending, SyncDeclaring):
     def __init__(self, client: Client) -> None:
         self._client = client
         self._publisher = client.publisher
-        self._thread = LoopThread("leveret-client")
+        self._thread = LoopThread("leveret-client", functools.partial(client.close, 0.0))
         self._callbacks = Callbacks("leveret-callbacks")
         self._posts: Box[Handed] = Box(self._thread, self._send)
         self._settles: Box[Callable[[], object]] = Box(self._thread, settle_all)
@@ -98,13 +98,7 @@ class SyncClient(SyncSending, SyncDeclaring):
     def __del__(self) -> None:
         thread = self._thread
         if self._open and thread.running:
-            client = self._client
-
-            async def end() -> None:
-                await client.close(0.0)
-                thread.loop.stop()
-
-            thread.tell(lambda: thread.loop.create_task(end()))
+            thread.tell(thread.loop.stop)
 
     @property
     def connected(self) -> bool:

@@ -96,10 +96,12 @@ class Callbacks:
 
 
 class LoopThread:
-    """The loop runs as a daemon thread from `start` to `stop`. `why_not` says why it does not, once it does not."""
+    """The loop runs as a daemon thread from `start` to `stop`, and does `last` at its end, whatever ends it. `why_not` says
+    why it does not run, once it does not."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self.why_not = ""
+        self._last = last
         self._crashed = False
         self._name = name
         self._pid = os.getpid()
@@ -116,17 +118,19 @@ class LoopThread:
         asyncio.set_event_loop(self.loop)
         try:
             self.loop.run_forever()
-            self.loop.run_until_complete(self._end_tasks())
-        except BaseException as error:  # whatever ends the thread, those who wait are to know
+        except BaseException as error:  # whatever ends it, those who wait are to know
             self._crashed = True
             self.why_not = f"the client's thread ended: {error!r}"
             log.exception("the client's thread ended")
-        finally:
-            self.why_not = self.why_not or "the client was closed"
-            for waiting in list(self._waiting):
-                waiting.fail(self.error())
-            with contextlib.suppress(RuntimeError):
-                self.loop.close()
+        self.why_not = self.why_not or "the client was closed"
+        for waiting in list(self._waiting):
+            waiting.fail(self.error())
+        with contextlib.suppress(BaseException):
+            self.loop.run_until_complete(asyncio.wait_for(self._last(), END_S))
+        with contextlib.suppress(BaseException):
+            self.loop.run_until_complete(self._end_tasks())
+        with contextlib.suppress(RuntimeError):
+            self.loop.close()
 
     async def _end_tasks(self) -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
@@ -213,8 +217,9 @@ class LoopThread:
         if thread is None:
             self.why_not = self.why_not or "the client was closed"
         elif thread.is_alive() and not self.is_here and self._pid == os.getpid():
-            self.tell(self.loop.stop)
-            thread.join(2 * END_S)
+            if self.running:  # else it is ending already, and must not be stopped in that
+                self.tell(self.loop.stop)
+            thread.join(3 * END_S)
 
     def _forked(self) -> None:
         """In a forked child there is no such thread."""
