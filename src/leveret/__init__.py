@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         exchange,
         topic,
     )
+    from leveret.client.sync import SyncClient, SyncConsumer, SyncMessage, connect_sync
     from leveret.embed import Broker, run_in_thread
     from leveret.errors import (
         AlreadySettled,
@@ -59,6 +60,7 @@ _CLIENT = (
     "Backoff Buffer Client Consumer Exchange Message Outcome Queue Retry Serializer Serializers Target"
     " connect exchange topic"
 )
+_SYNC = "SyncClient SyncConsumer SyncMessage connect_sync"
 _EMBED = "Broker run_in_thread"
 _ERRORS = (
     "AlreadySettled BufferFull CallFailed CallTimeout ClientError Closed ConnectFailed Disconnected InvalidAddress"
@@ -66,6 +68,7 @@ _ERRORS = (
 )
 _WHERE = {
     **dict.fromkeys(_CLIENT.split(), "leveret.client"),
+    **dict.fromkeys(_SYNC.split(), "leveret.client.sync"),
     **dict.fromkeys(_EMBED.split(), "leveret.embed"),
     **dict.fromkeys(_ERRORS.split(), "leveret.errors"),
 }
@@ -99,11 +102,15 @@ __all__ = [
     "Serializer",
     "Serializers",
     "Stale",
+    "SyncClient",
+    "SyncConsumer",
+    "SyncMessage",
     "Target",
     "Unroutable",
     "Unsupported",
     "__version__",
     "connect",
+    "connect_sync",
     "exchange",
     "run_in_thread",
     "topic",
