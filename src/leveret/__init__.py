@@ -33,7 +33,8 @@ if TYPE_CHECKING:
         exchange,
         topic,
     )
-    from leveret.client.sync import SyncClient, SyncConsumer, SyncMessage, connect_sync
+    from leveret.client.sync import SyncClient, connect_sync
+    from leveret.client.sync_consumer import SyncConsumer, SyncMessage
     from leveret.embed import Broker, run_in_thread
     from leveret.errors import (
         AlreadySettled,
