@@ -117,6 +117,29 @@ def test_what_context_a_job_was_given_in_is_there_in_the_thread() -> None:
     run(test)
 
 
+def test_short_jobs_are_wanted_by_the_dozen_and_long_ones_one_a_thread() -> None:
+    async def test() -> None:
+        now = 0.0
+
+        def handler(took_s: float) -> None:
+            nonlocal now
+            now += took_s
+
+        pool, results = ThreadPool(handler, 1, clock=lambda: now), Results()
+        await pool.open()
+        assert pool.wanted == 2
+        pool.submit(0.00001, results)
+        await results.until(1)
+        assert pool.wanted == 64
+        for _ in range(20):
+            pool.submit(0.5, results)
+        await results.until(21)
+        assert pool.wanted == 1
+        await pool.close(1.0)
+
+    run(test)
+
+
 def test_a_job_over_its_limit_is_told_once_and_its_thread_replaced() -> None:
     async def test() -> None:
         now = 0.0

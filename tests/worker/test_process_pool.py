@@ -76,6 +76,19 @@ def test_one_process_does_jobs_in_order() -> None:
     with_pool(test, "echo")
 
 
+def test_short_jobs_are_wanted_by_the_dozen_and_long_ones_one_by_one() -> None:
+    async def test(pool: ProcessPool, results: Results) -> None:
+        assert pool.wanted == 2 * 4
+        for _ in range(200):
+            pool.submit(["fine", 0], results)
+        await results.until(200)
+        assert pool.wanted > 50
+        pool._job_ns = 1e9
+        assert pool.wanted == 2 * 2
+
+    with_pool(test, workers=2)
+
+
 def test_large_jobs_do_not_block_the_loop() -> None:
     async def test(pool: ProcessPool, results: Results) -> None:
         job = os.urandom(16 << 20)

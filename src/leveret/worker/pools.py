@@ -20,6 +20,10 @@ from typing import Any, Final
 from leveret.errors import Closed, ConfigError
 from leveret.worker.interfaces import Done, JobTimeout, LostJob
 
+BATCH_S: Final = 0.002  # as much work as is worth having in hand for each thread
+LONG_JOB_S: Final = 0.02
+MOST_JOBS: Final = 64
+FEW_JOBS: Final = 2  # as long as it is not known how long they take
 LOOKS_PER_LIMIT: Final = 10  # a job may run over its limit by a tenth of it
 LONGEST_LOOK_S: Final = 0.5
 
@@ -64,7 +68,8 @@ class ThreadPool:
         self.abandoned = 0
         self._clock = clock
         self._jobs: SimpleQueue[tuple[Any, Done, Context] | None] = SimpleQueue()
-        self._ended: deque[tuple[Done, Any, BaseException | None]] = deque()
+        self._ended: deque[tuple[Done, Any, BaseException | None, float]] = deque()
+        self._job_s = 0.0  # how long a job takes, the last ones counting most
         self._slots: set[_Slot] = set()
         self._woken = False
         self._closed = True
@@ -79,6 +84,15 @@ class ThreadPool:
         self._closed = False
         for _ in range(self.workers):
             self._start_thread()
+
+    @property
+    def wanted(self) -> int:
+        """How many jobs are worth having here: with fewer, threads wait; more could be done by others meanwhile."""
+        if self._job_s == 0:
+            return self.workers * FEW_JOBS
+        if self._job_s >= LONG_JOB_S:
+            return self.workers
+        return self.workers * min(MOST_JOBS, 2 + int(BATCH_S / self._job_s))
 
     def submit(self, job: Any, on_done: Done) -> None:
         """Have a thread do `job`; `on_done(result, error)` is called on the loop. Never waits. Raises Closed."""
@@ -152,7 +166,7 @@ class ThreadPool:
                 token.pop()
             except IndexError:
                 return  # abandoned: it was reported, and another thread is in this one's place
-            self._ended.append((on_done, result, error))
+            self._ended.append((on_done, result, error, clock() - slot.began_s))
             if not self._woken:
                 self._woken = True
                 try:
@@ -179,7 +193,9 @@ class ThreadPool:
         self._woken = False
         ended = self._ended
         while ended:
-            self._report(*ended.popleft())
+            on_done, result, error, took_s = ended.popleft()
+            self._job_s += (took_s - self._job_s) / 8 if self._job_s else took_s
+            self._report(on_done, result, error)
 
     def _report(self, on_done: Done, result: Any, error: BaseException | None) -> None:
         self.outstanding -= 1
