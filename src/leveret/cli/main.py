@@ -39,6 +39,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "scheduled": ("leveret.cli.scheduled", "List messages that are not due yet, or cancel one."),
     "worker": ("leveret.cli.worker", "Run the handlers of an application."),
     "drain": ("leveret.cli.drain", "Handle what waits in a queue, then leave."),
+    "bench": ("leveret.cli.bench", "Measure a broker: rates, latencies, backlogs, calls."),
     "store": ("leveret.cli.store", "Check, dump or back up a data directory."),
 }
 EPILOG: Final = (
