@@ -12,10 +12,12 @@ ROOT: Final = "index"
 
 # page: (caption, pages under it); `*` at the end of a name stands for all pages that begin so, by name.
 CHILDREN: Final[dict[str, tuple[str, ...]]] = {
-    ROOT: ("tutorial/README", "how-to/README", "explanation/README", "reference/README"),
-    "tutorial/README": ("tutorial/pika/README",),
+    ROOT: ("tutorial/README", "how-to/README", "examples/README", "explanation/README", "reference/README"),
+    "tutorial/README": ("tutorial/mail/README", "tutorial/pika/README"),
+    "tutorial/mail/README": ("tutorial/mail/[0-9]*",),
     "tutorial/pika/README": ("tutorial/pika/[0-9]*",),
     "how-to/README": ("how-to/[!R]*",),
+    "examples/README": ("examples/[!R]*",),
     "explanation/README": ("explanation/[!R]*", "performance", "adr/README"),
     "reference/README": (
         "reference/api/client",

@@ -25,8 +25,13 @@ INTERNAL: Final = ("leveret.clock", "leveret.core", "leveret.message", "leveret.
 HIDDEN: Final = frozenset(
     {
         "leveret.client.address.Dialer",  # an embedded broker, for whoever is given one
+        "leveret.client.compress.Compression",
         "leveret.client.engine.message.Ready",  # an awaitable that is done
         "leveret.embed.thread.LoopThread",
+        "leveret.testing.worker.AppInTest",
+        "leveret.worker.consumer.Counts",
+        "leveret.worker.interfaces.MiddlewareHooks",  # what Middleware is, for who does not inherit from it
+        "leveret.worker.schedule.Schedule",
         "leveret.errors.LeveretError",
     }
 )
@@ -38,6 +43,8 @@ PARTS: Final = frozenset(
         "Client.link", "Client.publishing_closed", "Features.demand", "Serializers.find",
         "Message.__init__", "Message.hold", "Message.finish", "Message.undo", "Message.drop",
         "Consumer.drop", "Consumer.resume",
+        "App.chosen", "App.use", "Handler.__init__", "Handler.child_runner", "Task.__init__", "Running.crons",
+        "LeveretApp.close", "RunningApp.start", "RunningApp.stop",
     }
 )  # fmt: skip
 SHOWN: Final = ("__call__",)  # with two underscores, and yet for users
@@ -86,7 +93,8 @@ class Public:
             module = self.root[package.removeprefix(ROOT + ".")]
         else:
             return []
-        return [f"{package}.{each}" for each in module.exports or () if not str(each).startswith("__")]
+        names = [name for each in module.exports or () for name in _exported(module, each)]
+        return [f"{package}.{name}" for name in names if not name.startswith("__")]
 
     def _target(self, name: str) -> griffe.Object | None:
         try:
@@ -129,6 +137,14 @@ class Public:
         return f"{self.name_of(parent)}.{last}" if parent else path
 
 
+def _exported(module: griffe.Object | griffe.Alias, each: str | griffe.Expr) -> list[str]:
+    """An entry of `__all__`: a name, or all the keys of a dict of the module (`[*WHERE]`)."""
+    if isinstance(each, str):
+        return [each]
+    keys = module[str(each)].value.keys
+    return [str(key).strip("'\"") for key in keys]
+
+
 def _is_variable(found: griffe.Object) -> bool:
     return isinstance(found, griffe.Attribute) and str(found.value).startswith(("TypeVar(", "ParamSpec("))
 
@@ -140,12 +156,12 @@ def members(public: Public, target: griffe.Object) -> Iterator[griffe.Object]:
     seen: set[str] = set()
     for owner in [target, *hidden]:
         for member in owner.members.values():
-            private = member.name.startswith("_") and member.name not in SHOWN
+            private = member.name.startswith("_") and not (member.name in SHOWN and member.has_docstring)
             if (
                 isinstance(member, griffe.Alias)
                 or private
                 or member.name in seen
-                or not _is_for_users(member)
+                or not _is_for_users(target, member)
             ):
                 continue
             if member.is_function or member.is_attribute or member.is_class:
@@ -153,12 +169,12 @@ def members(public: Public, target: griffe.Object) -> Iterator[griffe.Object]:
                 yield member
 
 
-def _is_for_users(member: griffe.Object) -> bool:
-    """Not what stands below a line such as `# ---- for the link`, is listed as a part's, or is a mere attribute of an
+def _is_for_users(target: griffe.Object, member: griffe.Object) -> bool:
+    """Not what stands below a line such as `# ---- for the parts`, is listed as a part's, or is a mere attribute of an
     instance that its class says nothing of."""
     owner = member.parent
     assert owner is not None
-    if f"{owner.name}.{member.name}" in PARTS:
+    if f"{target.name}.{member.name}" in PARTS:
         return False
     if "instance-attribute" in member.labels and "class-attribute" not in member.labels:
         explained = re.search(rf"`{member.name}`|^ *{member.name}: ", docstring(owner), re.MULTILINE)
@@ -166,7 +182,7 @@ def _is_for_users(member: griffe.Object) -> bool:
     if isinstance(member.filepath, Path) and member.lineno and owner.lineno:
         above = member.lines_collection[member.filepath][owner.lineno : member.lineno]
         section = next((line.strip() for line in reversed(above) if line.strip().startswith("# ---- ")), "")
-        return not section.startswith(("# ---- for the link", "# ---- for the parts"))
+        return not section.startswith("# ---- for ") or "application" in section
     return True
 
 

@@ -14,6 +14,7 @@ BLOCK: Final = re.compile(
     r"^```(?P<language>[\w{}]+)(?P<info>[^\n]*)\n(?P<text>.*?)^```$|^<!-- stop: (?P<stop>.+?) -->$",
     re.MULTILINE | re.DOTALL,
 )
+CONTINUES: Final = re.compile(r"^<!-- continues: (.+?) -->$", re.MULTILINE)
 STOP: Final = "stop"
 
 
@@ -42,3 +43,19 @@ def blocks_of(page: Path) -> list[Block]:
         else:
             found.append(Block(each["language"], tuple(each["info"].split()), each["text"]))
     return found
+
+
+def files_of(page: Path) -> dict[str, str]:
+    """What a reader has written when he is through with a page and with those that it continues."""
+    before = CONTINUES.search(page.read_text())
+    found = files_of(page.parent / before[1]) if before else {}
+    return {
+        **found,
+        **{block.option("file"): block.text for block in blocks_of(page) if block.option("file")},
+    }
+
+
+def files_before(page: Path) -> dict[str, str]:
+    """What a reader has when he begins with a page."""
+    before = CONTINUES.search(page.read_text())
+    return files_of(page.parent / before[1]) if before else {}

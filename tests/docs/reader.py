@@ -18,14 +18,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final
+
+from tests.docs.pages import Block
 
 TIMEOUT_S: Final = 20.0
 # Ports that pages name beside the broker's; each page's run has others in their place.
 PORTS: Final = ("8000", "8025")
 TOOLS: Final = ("leveret", "pytest", "uvicorn", "celery")  # `python -m NAME` is the same
 WITH_DATA: Final = ("worker", "drain", "bench", "serve")  # of `leveret`: those that are not told a directory
+# Where Leveret is not installed but on the path, pytest has to be told of its plugin.
+PLUGIN: Final = () if entry_points(group="pytest11", name="leveret") else ("-p", "leveret.testing.plugin")
 BROKER: Final = re.compile(r"(amqp://(?:[^@/\s\"']*@)?)localhost(?::5672)?(?=[/?\"'\s]|$)")
 PIKA: Final = 'pika.ConnectionParameters("localhost")'
 
@@ -48,12 +53,30 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "PYTHONUNBUFFERED": "1", **more}
 
 
-def matches(wanted: list[str], said: list[str]) -> bool:
-    """Whether that is what the page says; `...` stands for any text in a line, and alone for any lines."""
-    pattern = "".join(
-        r"(?:.*\n)*" if line == "..." else re.escape(line).replace(r"\.\.\.", ".*") + r"\n" for line in wanted
-    )
-    return re.fullmatch(pattern, "".join(f"{line}\n" for line in said)) is not None
+@dataclass(frozen=True)
+class Wanted:
+    """What a command is to say. `...` stands for any text in a line, and alone for any lines; where numbers vary, each
+    stands for any."""
+
+    lines: list[str]
+    numbers_vary: bool = False
+
+    def matches(self, said: list[str]) -> bool:
+        pattern = "".join(map(self._pattern, self.lines))
+        return re.fullmatch(pattern, "".join(f"{line}\n" for line in said)) is not None
+
+    def first(self) -> Wanted:
+        """Up to the first line that is given."""
+        given = next((n for n, line in enumerate(self.lines) if line != "..."), -1)
+        return Wanted(self.lines[: given + 1], self.numbers_vary)
+
+    def _pattern(self, line: str) -> str:
+        if line == "...":
+            return r"(?:.*\n)*"
+        escaped = re.escape(line).replace(r"\.\.\.", ".*")
+        if self.numbers_vary:
+            escaped = re.sub(r"[0-9]+(?:(?:\\\.|,)[0-9]+)*", lambda _: r"[0-9][0-9.,]*", escaped)
+        return escaped + r"\n"
 
 
 class Lines:
@@ -90,11 +113,11 @@ class Lines:
             self.seen.append(line)
         return line
 
-    def until(self, wanted: list[str]) -> None:
+    def until(self, wanted: Wanted) -> None:
         """Reads on until all of that was said."""
-        while not matches(wanted, self.seen):
+        while not wanted.matches(self.seen):
             if self.next() is None:
-                raise AssertionError(f"{self.process.args!r} said {self.seen}, not {wanted}")
+                raise AssertionError(f"{self.process.args!r} said {self.seen}, not {wanted.lines}")
 
     def end(self, by: signal.Signals = signal.SIGTERM) -> None:
         self.process.send_signal(by)
@@ -133,7 +156,7 @@ class Staying:
 
     line: str
     running: Lines
-    wanted: list[str]
+    wanted: Wanted
 
 
 class Reader:
@@ -161,17 +184,17 @@ class Reader:
     def python(self, text: str) -> None:
         self._run([sys.executable, "-c", self.here(text)])
 
-    def console(self, text: str, *, stays: bool, code: int) -> None:
+    def console(self, block: Block) -> None:
         """Runs each `$` line and compares what it says with the lines below it."""
-        for line, wanted in commands_of(self.here(text)):
-            if stays:
+        for line, lines in commands_of(self.here(block.text)):
+            wanted = Wanted(lines, block.option("numbers") == "vary")
+            if "stays" in block.words:
                 running = Lines(self._command(line), self.folder, self._environment())
                 self.staying.append(Staying(line, running, wanted))
-                first = next((n for n, each in enumerate(wanted) if each != "..."), -1) + 1
-                running.until(wanted[:first])
+                running.until(wanted.first())
             else:
-                said = self._run(self._command(line), code)
-                assert matches(wanted, said), f"{line}\nis to say:\n{wanted}\nsays:\n{said}"
+                said = self._run(self._command(line), int(block.option("code") or 0))
+                assert wanted.matches(said), f"{line}\nis to say:\n{lines}\nsays:\n{said}"
 
     def stop(self, line: str) -> None:
         """Ctrl-C to a command that stays."""
@@ -192,10 +215,10 @@ class Reader:
                 alike[0].running.until(alike[0].wanted)
                 continue
             for each in alike:
-                while len(each.running.seen) < len(each.wanted) and each.running.next() is not None:
+                while len(each.running.seen) < len(each.wanted.lines) and each.running.next() is not None:
                     pass
             said = sorted(each.running.seen for each in alike)
-            assert said == sorted(each.wanted for each in alike)
+            assert said == sorted(each.wanted.lines for each in alike)
 
     def end(self) -> None:
         for each in reversed(self.staying):
@@ -216,7 +239,7 @@ class Reader:
         if name == "uvicorn":
             words += ["--port", self.ports["8000"]]
         if name == "pytest":
-            words += ["-p", "no:cacheprovider"]
+            words += ["-p", "no:cacheprovider", *PLUGIN]
         return [sys.executable, "-m", name, *words]
 
     def _run(self, arguments: list[str], code: int = 0) -> list[str]:

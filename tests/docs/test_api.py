@@ -21,6 +21,8 @@ UNDOCUMENTED: Final = frozenset(
         "leveret.embed.MovableClock.monotonic_ms",
         "leveret.embed.MovableClock.wall_ms",
         "leveret.testing.ANY",
+        "leveret.worker.SystemClock.now_s",
+        "leveret.worker.SystemClock.wait_s",
     }
 )
 

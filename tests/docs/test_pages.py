@@ -4,9 +4,11 @@ What the blocks of a page mean, each page in a folder and with a broker of its o
 
 * `LANGUAGE file=NAME` is written to a file, whatever its language; any other `python` block is run as it is.
 * `console`: the commands after `$` are run one after the other and must print what follows them. `...` stands for
-  what varies: alone in a line for any lines, within a line for any text. `console code=3` expects that exit code.
+  what varies: alone in a line for any lines, within a line for any text. With `numbers=vary` each number stands for
+  any. `console code=3` expects that exit code.
 * `console stays` starts a command that goes on. It must print its first line at once (after a `...`: once it comes),
   and by the end of the page all of them. `<!-- stop: COMMAND -->`, which readers do not see, ends it by Ctrl-C.
+* `<!-- continues: PAGE -->`: the reader has the files of that page, and a new broker.
 * `python fragment` is only parsed, and needs a reason in FRAGMENTS, which may only get shorter.
 * `toml` is a configuration of Leveret; `json` and `yaml` are parsed; `dockerfile` is read for instructions there are.
 * `sh` names make targets and leveret commands that must be there. `text` is anything else that nobody types.
@@ -36,7 +38,7 @@ pytest.importorskip("yaml")
 
 import yaml
 
-from tests.docs.pages import PAGES, ROOT, STOP, Block, blocks_of, name_of
+from tests.docs.pages import PAGES, ROOT, STOP, Block, blocks_of, files_before, name_of
 from tests.docs.reader import Reader, running_broker
 
 LANGUAGES: Final = {
@@ -76,6 +78,8 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
 
 @pytest.mark.parametrize("page", RUNNABLE, ids=name_of)
 def test_code_runs_and_prints_what_the_page_says(page: Path, reader: Reader) -> None:
+    for name, text in files_before(page).items():
+        reader.write(name, text)
     for block in blocks_of(page):
         name = block.option("file")
         if name:
@@ -83,7 +87,7 @@ def test_code_runs_and_prints_what_the_page_says(page: Path, reader: Reader) -> 
         elif block.language == STOP:
             reader.stop(block.text)
         elif block.language == "console":
-            reader.console(block.text, stays="stays" in block.words, code=int(block.option("code") or 0))
+            reader.console(block)
         elif runs(block):
             reader.python(block.text)
     reader.finish()
