@@ -112,6 +112,25 @@ def test_jobs_are_counted_and_served() -> None:
     asyncio.run(test())
 
 
+def test_worker_processes_have_ports_side_by_side() -> None:
+    prometheus = pytest.importorskip("prometheus_client")
+    from leveret.worker.metrics import Metrics
+
+    async def test() -> None:
+        first = Metrics(port=0, registry=prometheus.CollectorRegistry())
+        await first.started(None)
+        assert first.port is not None
+        second = Metrics(port=first.port, ports=50, registry=prometheus.CollectorRegistry())
+        await second.started(None)
+        assert second.port is not None and first.port < second.port < first.port + 50
+        with pytest.raises(OSError):
+            await Metrics(port=first.port, registry=prometheus.CollectorRegistry()).started(None)
+        await first.stopped()
+        await second.stopped()
+
+    asyncio.run(test())
+
+
 def test_without_a_port_nothing_is_served() -> None:
     prometheus = pytest.importorskip("prometheus_client")
     from leveret.worker.metrics import Metrics

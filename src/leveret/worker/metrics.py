@@ -11,6 +11,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -21,6 +23,8 @@ from leveret.worker.middleware import Middleware
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
+
+logger = logging.getLogger("leveret.worker")
 
 SECONDS: Final = (
     0.001,
@@ -58,7 +62,8 @@ class _Handler:
 class Metrics(Middleware):
     """Counts jobs into `registry` (prometheus-client's own if None), and serves them at `port` if one is given.
 
-    Raises ConfigError where prometheus-client is not installed. Each worker process has metrics, and a port, of its own.
+    Each worker process has metrics, and a port, of its own: with `ports` it takes the first free one of so many, from
+    `port` on. Raises ConfigError where prometheus-client is not installed.
     """
 
     options: ClassVar[Mapping[str, Any]] = {}
@@ -67,6 +72,7 @@ class Metrics(Middleware):
         self,
         port: int | None = None,
         *,
+        ports: int = 1,
         address: str = "127.0.0.1",
         registry: CollectorRegistry | None = None,
         buckets: Sequence[float] = SECONDS,
@@ -79,6 +85,7 @@ class Metrics(Middleware):
                 "metrics need the package prometheus-client: pip install 'leveret[metrics]'"
             ) from None
         self.port = port
+        self.ports = ports
         self.address = address
         self.registry = prometheus_client.REGISTRY if registry is None else registry
         self._clock = clock
@@ -126,13 +133,20 @@ class Metrics(Middleware):
             handler.age.observe(max(0.0, self._clock() - timestamp))
 
     async def started(self, app: Any) -> None:
-        """Serve `/metrics`, if there is a port. Raises OSError for a port that is taken."""
+        """Serve `/metrics`, if there is a port. Raises OSError if all are taken."""
         if self.port is None or self._server is not None:
             return
         from prometheus_client import start_http_server
 
-        self._server, self._thread = start_http_server(self.port, self.address, registry=self.registry)
+        for port in range(self.port, self.port + self.ports):
+            try:
+                self._server, self._thread = start_http_server(port, self.address, registry=self.registry)
+                break
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or port == self.port + self.ports - 1:
+                    raise
         self.port = self._server.server_port
+        logger.info("metrics are at http://%s:%d/metrics", self.address, self.port)
 
     async def stopped(self) -> None:
         """Serve no more."""
