@@ -24,7 +24,8 @@ def new_loop() -> asyncio.AbstractEventLoop:
     if sys.platform != "win32":
         import uvloop
 
-        return uvloop.new_event_loop()
+        loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+        return loop
     return asyncio.new_event_loop()
 
 
