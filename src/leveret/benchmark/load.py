@@ -2,7 +2,8 @@
 once the broker has let it in.
 
 Messages of a load are alike, so deliveries are counted by length: where as many bytes came as so many of them take, and the
-last of them is one, with the delivery tag that is due, they are all there. Whatever else comes is looked at frame by frame.
+last of them is one of that size, with the delivery tag that is due, they are all there. Whatever else comes is looked at
+frame by frame.
 """
 
 from __future__ import annotations
@@ -261,6 +262,7 @@ class Taker(Connection):
         self._record = record
         self._acked = 0
         self._head = b""  # how a delivery begins, up to its tag
+        self._header = b""  # how its content header begins, up to the size of the body
         self._unit_bytes = 0  # all of one, when it is known
         self._deliver_bytes = 0
         self._left_bytes = -1  # of the body that is coming in
@@ -285,6 +287,8 @@ class Taker(Connection):
         last = at + (count - 1) * unit
         if not data.startswith(self._head, last):
             return 0
+        if not data.startswith(self._header, last + self._deliver_bytes):
+            return 0
         if TAG.unpack_from(data, last + len(self._head))[0] != self.taken + count:
             return 0
         end = at + count * unit
@@ -300,6 +304,7 @@ class Taker(Connection):
             self._size_bytes = 0
             self._left_bytes = 0
         elif kind == FRAME_HEADER and self._left_bytes >= 0:
+            self._header = data[at : at + 19]
             self._left_bytes = int.from_bytes(data[at + 11 : at + 19], "big")
             self._size_bytes = self._deliver_bytes + end - at
             if self._left_bytes == 0:
