@@ -145,6 +145,7 @@ class Metrics(Middleware):
             except OSError as error:
                 if error.errno != errno.EADDRINUSE or port == self.port + self.ports - 1:
                     raise
+        assert self._server is not None
         self.port = self._server.server_port
         logger.info("metrics are at http://%s:%d/metrics", self.address, self.port)
 
