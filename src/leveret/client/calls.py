@@ -103,11 +103,15 @@ class Calls:
                     self, Serving(self._client, DIRECT_REPLY), None, True, CALLS_CHANNEL
                 )
                 number = channel.number
-                await link.ask(
-                    number,
-                    lambda out: requests.basic_consume(out, number, DIRECT_REPLY, "calls", False, True),
-                    methods.BASIC_CONSUME_OK,
-                )
+                try:
+                    await link.ask(
+                        number,
+                        lambda out: requests.basic_consume(out, number, DIRECT_REPLY, "calls", False, True),
+                        methods.BASIC_CONSUME_OK,
+                    )
+                except BaseException:
+                    link.leave_channel(channel)
+                    raise
                 self._channel, self._link = channel, link
             return link, self._channel
 

@@ -87,6 +87,8 @@ class Consumer:
         self._channel: Channel | None = None
         self._link: Link | None = None
         self._started = False
+        self._running = False  # it has begun once: from then on it begins again by itself
+        self._stale = False  # the broker has ended it since it was begun last
         self._closed = False
         self._dropped = False
         self._closing = asyncio.Lock()
@@ -101,13 +103,14 @@ class Consumer:
             return
         self._client.check_open()
         self._started = True
+        self._running = False
         self._client.consumers.add(self)
         try:
             while True:
                 link = await self._client.wait_link()
                 try:
                     await self._begin(link)
-                    return
+                    break
                 except Disconnected:
                     if not self._client.reconnects:
                         raise
@@ -115,6 +118,9 @@ class Consumer:
             self._started = False
             self._client.consumers.discard(self)
             raise
+        self._running = True
+        if self._stale:
+            self._again()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -257,17 +263,19 @@ class Consumer:
 
     def resume(self) -> None:
         """There is a new connection."""
-        if self._started and not self._closed and (self._task is None or self._task.done()):
+        if self._started and not self._closed:
             self._again()
 
     def _again(self) -> None:
-        if self._task is None or self._task.done():
+        """Whoever is at it sees to it: the first start, the task that adjusts or begins again, or a new one."""
+        self._stale = True
+        if self._running and (self._task is None or self._task.done()):
             self._task = self._client.spawn(self._restart())
 
     async def _restart(self) -> None:
         """Until it works, or the connection ends: then `resume` comes."""
         backoff = self._client.backoff.fresh()
-        while not self._closed:
+        while self._stale and not self._closed:
             link = self._client.link
             if link is None:
                 return
@@ -278,14 +286,16 @@ class Consumer:
                     self._ready.clear()
                     await link.close_channel(old)
                 await self._begin(link)
-                return
+                continue
             except Disconnected:
-                return
+                continue  # unless `resume` came since, this is the end
             except LeveretError as error:
+                self._stale = True
                 log.warning("consuming from %r does not work yet: %s", self.queue, error.text)
             await asyncio.sleep(backoff.next_s())
 
     async def _begin(self, link: Link) -> None:
+        self._stale = False
         if self._declare == "yes":
             await self._client.control.declare_for(self._spec, link)
         elif self._declare == "look":
@@ -294,8 +304,10 @@ class Consumer:
         self._channel, self._link = channel, link
         try:
             await self._consume(link, channel)
-        except Refused:
+        except BaseException:
             self._let_go()
+            self._ready.clear()
+            link.leave_channel(channel)
             raise
 
     async def _consume(self, link: Link, channel: Channel) -> None:
@@ -351,3 +363,5 @@ class Consumer:
                 lambda out: methods.basic_cancel(out, channel.number, old, False),
                 methods.BASIC_CANCEL_OK,
             )
+        if self._stale:
+            await self._restart()

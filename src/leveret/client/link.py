@@ -178,12 +178,18 @@ class Link(asyncio.Protocol):
 
         Raises Refused when the broker closes the channel or connection for it, Disconnected when the connection ends.
         """
+        return await self.request(channel, put, *answers)
+
+    def request(
+        self, channel: int, put: Callable[[BytesWriter], None], *answers: int
+    ) -> asyncio.Future[Event]:
+        """`ask` without waiting. An answer that nobody waits for any more is dropped in its turn."""
         if self.lost.done():
             raise Disconnected(self.lost.result().text)
         future: asyncio.Future[Event] = self.loop.create_future()
         self._asked.setdefault(channel, deque()).append((answers, future))
         self.say(put)
-        return await future
+        return future
 
     # ---- channels
 
@@ -204,7 +210,11 @@ class Link(asyncio.Protocol):
         self.inbox.forget(number)
         self.inbox.channels[number] = channel
         self._owners[number] = owner
-        await self.ask(number, lambda out: requests.channel_open(out, number), methods.CHANNEL_OPEN_OK)
+        try:
+            await self.ask(number, lambda out: requests.channel_open(out, number), methods.CHANNEL_OPEN_OK)
+        except asyncio.CancelledError:
+            self.leave_channel(channel)
+            raise
         return channel
 
     def _free(self, number: int) -> bool:
@@ -212,19 +222,28 @@ class Link(asyncio.Protocol):
 
     async def close_channel(self, channel: Channel) -> None:
         """What is unsettled goes back to its queue. The channel may have ended already."""
+        closing = self._close_channel(channel)
+        if closing is not None:
+            with contextlib.suppress(Disconnected, Refused):
+                await closing
+
+    def leave_channel(self, channel: Channel) -> None:
+        """The same for who cannot wait."""
+        closing = self._close_channel(channel)
+        if closing is not None:
+            closing.cancel()
+
+    def _close_channel(self, channel: Channel) -> asyncio.Future[Event] | None:
         number = channel.number
         if self.inbox.channels.get(number) is not channel or self.lost.done():
-            return
+            return None
         channel.settling.put(self.output.writer)
         self.inbox.forget(number)
         self._owners.pop(number, None)
         self._dead.add(number)
-        with contextlib.suppress(Disconnected, Refused):
-            await self.ask(
-                number,
-                lambda out: methods.channel_close(out, number, 200, "", 0, 0),
-                methods.CHANNEL_CLOSE_OK,
-            )
+        return self.request(
+            number, lambda out: methods.channel_close(out, number, 200, "", 0, 0), methods.CHANNEL_CLOSE_OK
+        )
 
     # ---- in
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING, Final
 
 from leveret.client.engine.inbox import Channel, Event
@@ -38,7 +38,12 @@ class Puller:
         while True:
             try:
                 link, channel = await self._open()
-                return self._read(channel, await self._ask(link, channel))
+                asked = self._ask(link, channel)
+                try:
+                    return self._read(channel, await asyncio.shield(asked))
+                except asyncio.CancelledError:
+                    self._give_back(channel, [asked])
+                    raise
             except Disconnected:
                 if not self._client.reconnects:
                     raise
@@ -46,38 +51,41 @@ class Puller:
     async def drain(self, limit: int | None) -> AsyncIterator[Message]:
         """What is there, up to `limit`; ends when the queue is empty. Raises Refused, Disconnected."""
         link, channel = await self._open()
-        loop = asyncio.get_running_loop()
-        asked: deque[asyncio.Task[Event]] = deque()
+        asked: deque[asyncio.Future[Event]] = deque()
         left = -1 if limit is None else limit
         empty = False
         try:
             while True:
                 while not empty and left != 0 and len(asked) < AHEAD:
-                    asked.append(loop.create_task(self._ask(link, channel)))
+                    asked.append(self._ask(link, channel))
                     left -= 1
                 if not asked:
                     return
-                message = self._read(channel, await asked.popleft())
+                event = await asyncio.shield(asked[0])
+                asked.popleft()
+                message = self._read(channel, event)
                 if message is None:
                     empty = True
                 else:
                     yield message
         finally:
-            for task in asked:
-                self._client.spawn(self._give_back(channel, task))
+            self._give_back(channel, asked)
 
-    async def _give_back(self, channel: Channel, task: asyncio.Task[Event]) -> None:
-        """It came for a loop that was left."""
-        try:
-            message = self._read(channel, await task)
-        except LeveretError:
-            return
-        if message is not None and channel.settling.alive:
-            message.release()
+    def _give_back(self, channel: Channel, asked: Iterable[asyncio.Future[Event]]) -> None:
+        """What comes for a caller who is gone."""
 
-    async def _ask(self, link: Link, channel: Channel) -> Event:
+        def come(future: asyncio.Future[Event]) -> None:
+            if not future.cancelled() and future.exception() is None:
+                message = self._read(channel, future.result())
+                if message is not None and channel.settling.alive:
+                    message.release()
+
+        for future in asked:
+            future.add_done_callback(come)
+
+    def _ask(self, link: Link, channel: Channel) -> asyncio.Future[Event]:
         number = channel.number
-        return await link.ask(
+        return link.request(
             number,
             lambda out: requests.basic_get(out, number, self._serving.queue),
             methods.BASIC_GET_OK,
