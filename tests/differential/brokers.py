@@ -34,8 +34,11 @@ def broker(named: str, folder: Path) -> Iterator[Address]:
         finally:
             own.stop()
     elif named == "rabbitmq":
-        with _rabbitmq(folder / "rabbitmq") as address:
-            yield address
+        node = RabbitMQ(folder / "rabbitmq")
+        try:
+            yield node.start()
+        finally:
+            node.stop()
     else:
         yield parse_url(named)
 
@@ -54,48 +57,72 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@contextlib.contextmanager
-def _rabbitmq(folder: Path) -> Iterator[Address]:
-    folder.mkdir(parents=True)
-    (folder / "plugins").write_text("[].")
-    (folder / "rabbitmq.conf").write_text("")
-    port, distribution, mapper = _free_port(), _free_port(), _free_port()
-    environment = {
-        "HOME": str(folder),
-        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-        "LC_ALL": "C.UTF-8",
-        "RABBITMQ_NODENAME": f"differential{port}@localhost",
-        "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
-        "RABBITMQ_NODE_PORT": str(port),
-        "RABBITMQ_DIST_PORT": str(distribution),
-        "ERL_EPMD_ADDRESS": "127.0.0.1",
-        "ERL_EPMD_PORT": str(mapper),
-        "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
-        "RABBITMQ_LOG_BASE": str(folder / "log"),
-        "RABBITMQ_PID_FILE": str(folder / "pid"),
-        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
-        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
-    }
-    # a name mapper of our own, so that none is left over when the node is gone
-    epmd = subprocess.Popen(
-        ["epmd", "-port", str(mapper)],
-        env={**os.environ, "ERL_EPMD_ADDRESS": "127.0.0.1"},
-        stderr=subprocess.DEVNULL,
-    )
-    log = (folder / "output").open("wb")
-    node = subprocess.Popen([_SERVER], env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-    try:
-        eventually(lambda: _listens(port, node), "RabbitMQ listens", _START_TIMEOUT_S)
-        yield Address("127.0.0.1", port)
-    finally:
+class RabbitMQ:
+    """A node of Debian's package. `start` may be called again after `stop` or `kill`: same port, same data."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.address = Address("127.0.0.1", _free_port())
+        self._distribution, self._mapper = _free_port(), _free_port()
+        self._node: subprocess.Popen[bytes] | None = None
+        self._epmd: subprocess.Popen[bytes] | None = None
+        folder.mkdir(parents=True)
+        (folder / "plugins").write_text("[].")
+        (folder / "rabbitmq.conf").write_text("")
+
+    def start(self) -> Address:
+        # a name mapper of our own, so that none is left over when the node is gone
+        self._epmd = subprocess.Popen(
+            ["epmd", "-port", str(self._mapper)],
+            env={**os.environ, "ERL_EPMD_ADDRESS": "127.0.0.1"},
+            stderr=subprocess.DEVNULL,
+        )
+        with (self.folder / "output").open("ab") as log:
+            node = subprocess.Popen(
+                [_SERVER], env=self._environment(), stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+        self._node = node
+        eventually(lambda: _listens(self.address.port, node), "RabbitMQ listens", _START_TIMEOUT_S)
+        return self.address
+
+    def stop(self) -> None:
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def _environment(self) -> dict[str, str]:
+        folder, port = self.folder, self.address.port
+        return {
+            "HOME": str(folder),
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "LC_ALL": "C.UTF-8",
+            "RABBITMQ_NODENAME": f"differential{port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(port),
+            "RABBITMQ_DIST_PORT": str(self._distribution),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": str(self._mapper),
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+        }
+
+    def _end(self, number: signal.Signals) -> None:
+        node, self._node = self._node, None
+        epmd, self._epmd = self._epmd, None
         with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError):
-            os.kill(int((folder / "pid").read_text()), signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            node.wait(30)
+            os.kill(int((self.folder / "pid").read_text()), number)
+        if node is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                node.wait(30)
         for process in (node, epmd):
-            process.kill()
-            process.wait()
-        log.close()
+            if process is not None:
+                process.kill()
+                process.wait()
+        (self.folder / "pid").unlink(missing_ok=True)
 
 
 def _listens(port: int, node: subprocess.Popen[bytes]) -> bool:

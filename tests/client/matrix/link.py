@@ -64,6 +64,7 @@ class End(asyncio.Protocol):
         self.side: Side = side
         self.transport: asyncio.Transport | None = None
         self.lost = False
+        self.left = asyncio.Event()
         self._early: list[bytes] = []
         self._closing: Callable[[], None] | None = None
 
@@ -82,6 +83,7 @@ class End(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.lost = True
+        self.left.set()
         self.link.ended(self.side)
 
     def write(self, data: bytes) -> None:

@@ -73,6 +73,7 @@ class Proxy:
         self.links: list[Link] = []
         self.log: list[str] = []
         self.passwords: set[str] | None = None
+        self.turn_away = 0  # of the next connections, so many are reset as soon as they come
         self._strikes: list[Strike] = []
         self._connecting: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -149,6 +150,11 @@ class Proxy:
     def _accept(self) -> asyncio.Protocol:
         link = Link(len(self.links), self._look)
         self.links.append(link)
+        if self.turn_away > 0:
+            self.turn_away -= 1
+            link.ends["server"].connection_lost(None)
+            link.reset()
+            return link.ends["client"]
         task = asyncio.get_running_loop().create_task(self._connect(link), name=f"proxy link {link.number}")
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
