@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         Unroutable,
         Unsupported,
     )
+    from leveret.worker import App
 
 _CLIENT = (
     "Backoff Buffer Client Consumer Exchange Message Outcome Queue Retry Serializer Serializers Target"
@@ -63,6 +64,7 @@ _CLIENT = (
 )
 _SYNC = "SyncClient SyncConsumer SyncMessage connect_sync"
 _EMBED = "Broker run_in_thread"
+_WORKER = "App"
 _ERRORS = (
     "AlreadySettled BufferFull CallFailed CallTimeout ClientError Closed ConnectFailed Disconnected InvalidAddress"
     " InvalidMessage LeveretError NotConfirmed Refused Reject RetryLater Stale Unroutable Unsupported"
@@ -71,11 +73,13 @@ _WHERE = {
     **dict.fromkeys(_CLIENT.split(), "leveret.client"),
     **dict.fromkeys(_SYNC.split(), "leveret.client.sync"),
     **dict.fromkeys(_EMBED.split(), "leveret.embed"),
+    **dict.fromkeys(_WORKER.split(), "leveret.worker"),
     **dict.fromkeys(_ERRORS.split(), "leveret.errors"),
 }
 
 __all__ = [
     "AlreadySettled",
+    "App",
     "Backoff",
     "Broker",
     "Buffer",
