@@ -3,10 +3,10 @@
     python bench/instructions.py --python PYTHON            count that interpreter's Leveret, compare with the file
     python bench/instructions.py --python PYTHON --write    make what was counted the committed figures
 
-Two runs of a driver (sansio.py) that differ only in the number of messages are counted; the difference is what the
-messages cost, and start-up falls out of it. The count is nearly the same on every machine with the same Python and
-compiler, so a change that makes it more than 5 % worse fails, unless it changes the figures in the same commit. One
-that makes it 5 % better is told to write the new figures down.
+Two runs of a driver (sansio.py, and sansio_client.py for the client) that differ only in the number of messages are
+counted; the difference is what the messages cost, and start-up falls out of it. The count is nearly the same on every
+machine with the same Python and compiler, so a change that makes it more than 5 % worse fails, unless it changes the
+figures in the same commit. One that makes it 5 % better is told to write the new figures down.
 
 Standard library only, and nothing of Leveret: it runs the driver with the interpreter it is told.
 Exit codes: 0; 1 worse; 2 could not be counted.
@@ -40,6 +40,9 @@ SCENARIOS: Final = (
     "durable-delay",
     "durable-maxlen",
     "durable-dead",
+    "client-post",
+    "client-publish",
+    "client-consume",
 )
 FEW: Final = 4_000
 MANY: Final = 24_000
@@ -56,6 +59,11 @@ def total(profile: str) -> int:
     if not found:
         raise NotCounted("the profile of callgrind has no summary")
     return max(int(each) for each in found)
+
+
+def driver_of(scenario: str, driver: str) -> str:
+    """The client's scenarios have a driver of their own."""
+    return f"{driver}_client" if scenario.startswith("client-") else driver
 
 
 def count(python: str, driver: str, scenario: str, messages: int, profile: Path) -> int:
@@ -80,7 +88,7 @@ def measure(python: str, driver: str, scenarios: Sequence[str]) -> dict[str, int
     with tempfile.TemporaryDirectory(prefix="instructions-") as directory, ThreadPoolExecutor(2) as pool:
         runs = {
             (scenario, n): pool.submit(
-                count, python, driver, scenario, n, Path(directory) / f"{scenario}.{n}"
+                count, python, driver_of(scenario, driver), scenario, n, Path(directory) / f"{scenario}.{n}"
             )
             for scenario in scenarios
             for n in (FEW, MANY)
@@ -125,7 +133,11 @@ def main(argv: Sequence[str]) -> int:
         default=sys.executable,
         help="the interpreter whose Leveret is counted (default: this one)",
     )
-    p.add_argument("--driver", default="bench.sansio", help="the module that is run: SCENARIO MESSAGES")
+    p.add_argument(
+        "--driver",
+        default="bench.sansio",
+        help="the module that is run: SCENARIO MESSAGES; with _client behind its name for the client's scenarios",
+    )
     p.add_argument("--scenario", action="append", choices=SCENARIOS, help="only this one; may be repeated")
     p.add_argument("--write", action="store_true", help="make what is counted the committed figures")
     arguments = p.parse_args(argv)

@@ -140,6 +140,23 @@ async def _spool_memory(o: argparse.Namespace) -> None:
     w.say({"messages": o.expected, "seconds": seconds, "peak_mb": peak_kb / 1024})
 
 
+def fixture(o: argparse.Namespace) -> None:
+    """As the plugin makes it: a thread for the session, a broker for each test."""
+    from leveret.embed.thread import LoopThread
+    from leveret.testing.broker import LeveretBroker
+
+    thread = LoopThread()
+    took: list[float] = []
+    for _ in range(FIXTURES):
+        began = time.perf_counter()
+        broker = LeveretBroker(thread)
+        assert broker.url
+        broker.close()
+        took.append((time.perf_counter() - began) * 1e3)
+    thread.stop()
+    w.say({"first_ms": took[0], "p50_ms": sorted(took)[len(took) // 2]})
+
+
 def spool_memory(o: argparse.Namespace) -> None:
     w.run(lambda: _spool_memory(o), o.loop)
 
@@ -153,6 +170,7 @@ if __name__ == "__main__":
             "consume-sync": consume_sync,
             "answer": answer,
             "call": call,
+            "fixture": fixture,
             "spool-memory": spool_memory,
         }
     )

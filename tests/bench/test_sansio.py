@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from bench import messages, sansio
+from bench import messages, sansio, sansio_client
 from bench.client import HEADER, METHOD
-from bench.instructions import SCENARIOS
+from bench.instructions import SCENARIOS, driver_of
 from leveret.wire.properties import decode_properties, delivery_mode_at
 from leveret.wire.table import decode_table
 
 
 def test_scenarios_are_those_that_are_counted() -> None:
-    assert tuple(sansio.SCENARIOS) == SCENARIOS
+    assert (*sansio.SCENARIOS, *sansio_client.SCENARIOS) == SCENARIOS
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_all_messages_of_a_scenario_arrive(scenario: str) -> None:
-    sansio.run(scenario, 2 * sansio.BATCH)  # it ends the process when one is missing
+    driver = {"bench.sansio": sansio, "bench.sansio_client": sansio_client}[
+        driver_of(scenario, "bench.sansio")
+    ]
+    driver.run(scenario, 2 * sansio.BATCH)  # it ends the process when one is missing
 
 
 def test_a_celery_task_has_its_headers() -> None:
