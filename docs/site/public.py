@@ -42,7 +42,7 @@ PARTS: Final = frozenset(
         "Queue.put", "Queue.table", "Queue.needs", "Queue.named", "Queue.with_dead_letter", "Retry.policy",
         "Client.link", "Client.publishing_closed", "Features.demand", "Serializers.find",
         "Message.__init__", "Message.hold", "Message.finish", "Message.undo", "Message.drop",
-        "Consumer.drop", "Consumer.resume",
+        "Consumer.drop", "Consumer.resume", "SyncConsumer.__init__", "SyncMessage.__init__",
         "App.chosen", "App.use", "Handler.__init__", "Handler.child_runner", "Task.__init__", "Running.crons",
         "LeveretApp.close", "RunningApp.start", "RunningApp.stop",
     }
@@ -83,7 +83,7 @@ class Public:
                 elif target.path not in self.names and not target.is_module:
                     entry = Entry(short.get(target.path, name), target)
                     self.names[target.path] = entry.name
-                    self.entries[package].append(entry)
+                    self.entries[_home(target.path) or package].append(entry)
 
     def _listed(self, package: str) -> list[str]:
         """The names of a package's `__all__`, in full."""
@@ -135,6 +135,11 @@ class Public:
             return known
         parent, _, last = path.rpartition(".")
         return f"{self.name_of(parent)}.{last}" if parent else path
+
+
+def _home(path: str) -> str:
+    """The package that something is defined in, if it is one of those that have a page."""
+    return next((package for package in PACKAGES if package != ROOT and path.startswith(f"{package}.")), "")
 
 
 def _exported(module: griffe.Object | griffe.Alias, each: str | griffe.Expr) -> list[str]:
