@@ -278,12 +278,8 @@ class App:
                     f"{made.where}: {other.where} handles queue {made.queue.name!r} already; a queue has one handler in"
                     " an app (tasks may share one), and concurrency=... has it do more at once"
                 )
-            for what in _SHARED:
-                if getattr(made, what) != getattr(other, what):
-                    raise ConfigError(
-                        f"{made.where}: {what} is another than that of {other.where}, and both are tasks of queue"
-                        f" {made.queue.name!r}: make them equal, or give one of them a queue of its own"
-                    )
+        if made.kind == "task":
+            declaring.share([one for one in self.handlers if one.queue.name == made.queue.name] + [made])
 
     # ---- connecting, as a producer
 
@@ -381,7 +377,6 @@ class App:
         await run_until_told(self, queues=queues, concurrency=concurrency, grace_s=grace_s)
 
 
-_SHARED = ("concurrency", "prefetch", "retry", "dead_letter", "queue")
 _OWN_OPTIONS = {
     "consumer": (),
     "subscriber": ("exchange",),
@@ -410,20 +405,17 @@ def _made(
     prefetch = declaring.checked_prefetch(
         where, pool, settings.get("prefetch", UNSET), concurrency, given is not UNSET
     )
-    retry = declaring.checked_retry(where, settings.get("retry", UNSET), queue)
-    dead_letter = declaring.dead_letter_of(queue, retry) if queue.name else None
     group_by = settings.get("group_by")
     _check_group(kind, arguments, group_by)
     _check_process(pool, function, arguments, settings)
-    header = True if kind == "task" else group_by  # what is posted names its group in x-group-id
-    return Declared(
-        kind, name, function, arguments,
-        declaring.declared_queue(queue, retry, dead_letter, header if group_by else None),
-        pool, concurrency, prefetch,
+    made = Declared(
+        kind, name, function, arguments, queue, pool, concurrency, prefetch,
         declaring.checked_seconds(where, "timeout_s", settings.get("timeout_s")),
-        retry, dead_letter, group_by,
-        settings.get("recycle_after"), settings.get("memory_limit_bytes"),
+        None, None, group_by, settings.get("recycle_after"), settings.get("memory_limit_bytes"),
+        base=queue, given=dict(settings),
     )  # fmt: skip
+    declaring.complete(made)
+    return made
 
 
 def _check_group(kind: str, arguments: Arguments, group_by: Any) -> None:

@@ -81,18 +81,18 @@ class QueueRunner:
         self,
         queue: str,
         works: dict[str | None, Work],
-        concurrency: int,
         dead_letter: str | None,
         *,
         log: FailureLog | None = None,
         on_error: OnError | None = None,
     ) -> None:
         self.queue = queue
-        self.concurrency = concurrency
+        self.concurrency = max(work.in_hand for work in works.values())
         self.counts = Counts()
         self.busy = 0
         self._works = works
         self._only = works.get(None)
+        self._adapts = any(work.declared.pool == "process" for work in works.values())
         self._dead_letter = dead_letter
         self._log = log if log is not None else FailureLog()
         self._on_error = on_error
@@ -111,6 +111,8 @@ class QueueRunner:
         await self._begin()
         try:
             while not self._stopping:
+                if self._adapts:
+                    self._adapt()
                 await self._room()
                 try:
                     batch = await some(deliveries, max(1, self.concurrency - self.busy))
@@ -138,6 +140,9 @@ class QueueRunner:
     def over(self) -> bool:
         """It was given all its messages, and all are settled."""
         return self._fed and not self.busy
+
+    def _adapt(self) -> None:
+        self.concurrency = max(work.in_hand for work in self._works.values())
 
     async def _begin(self) -> None:
         self._stepper = Stepper()
@@ -329,8 +334,10 @@ class QueueRunner:
             self._tell(entry, "done", None)
 
     def _failed(self, work: Work, message: Any, error: BaseException, entry: Entry | None) -> None:
-        attempts = message.attempts
-        verdict = failures.verdict_on(error, attempts, work.most_attempts(message), work.retry)
+        headers = message.headers
+        attempts = failures.attempts_of(headers)
+        most = failures.most_attempts(work.retry, headers)
+        verdict = failures.verdict_on(error, attempts, most, work.retry)
         if verdict != failures.RELEASED:
             self._brake.failed()
             self._log.add(work.name, error, verdict, attempts)

@@ -173,7 +173,12 @@ class CronRunner:
 
     async def _pause(self, seconds_s: float) -> None:
         """By the clock, or until it is time to stop."""
-        await self._first_of(self._clock.wait_s(seconds_s))
+        until_s = self._clock.now_s() + seconds_s
+        wait = asyncio.ensure_future(self._clock.wait_s(seconds_s))
+        await asyncio.sleep(0)  # it begins; a clock that was moved before that is noticed here
+        if self._clock.now_s() >= until_s:
+            wait.cancel()
+        await self._first_of(wait)
 
     async def _first_of(self, waiting: Any) -> Any:
         """Its result; None if it is time to stop before."""
@@ -182,7 +187,7 @@ class CronRunner:
         try:
             await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
-                with contextlib.suppress(StopAsyncIteration):
+                with contextlib.suppress(StopAsyncIteration, asyncio.CancelledError):
                     return task.result()
             return None
         finally:

@@ -89,6 +89,8 @@ class Declared:
     group_by: str | bool | None = None
     recycle_after: int | None = None
     memory_limit_bytes: int | None = None
+    base: Queue = field(default_factory=Queue)  # the queue, before what its handlers ask of it
+    given: Mapping[str, Any] = field(default_factory=dict)  # the settings, as they were given
     options: Mapping[str, Any] = field(default_factory=dict)
     timing: Timing | None = None
     topic: Topic | None = None
@@ -195,7 +197,45 @@ def dead_letter_of(queue: Queue, retry: Retry | None) -> str | None:
     return wanted or None
 
 
-def declared_queue(queue: Queue, retry: Retry | None, dead_letter: str | None, group_by: Any) -> Queue:
-    """The queue with all that its handler asks of it."""
-    groups = queue.groups or (group_by if group_by else False)
-    return replace(queue, retry=retry, dead_letter=dead_letter, groups=groups)
+def complete(one: Declared) -> None:
+    """Give it its retries, and the queue all that the handler asks of it. Raises ConfigError."""
+    one.retry = checked_retry(one.where, one.given.get("retry", UNSET), one.base)
+    one.dead_letter = dead_letter_of(one.base, one.retry) if one.base.name else None
+    groups = one.base.groups
+    if one.group_by:  # of a task: what is posted names its group in x-group-id
+        groups = True if one.kind == "task" else one.group_by
+    one.queue = replace(one.base, retry=one.retry, dead_letter=one.dead_letter, groups=groups)
+
+
+def share(tasks: list[Declared]) -> None:
+    """Tasks of one queue have its settings together: what one of them gives counts for all. Raises ConfigError."""
+    last = tasks[-1]
+    for name in ("concurrency", "prefetch", "retry"):
+        giving = [one for one in tasks if name in one.given]
+        for one in giving:
+            if one.given[name] != last.given.get(name, one.given[name]):
+                raise _differ(last, one, name)
+        if giving:
+            for one in tasks:
+                one.given = {**one.given, name: giving[0].given[name]}
+    bases = [one.base for one in tasks if one.base != Queue(one.base.name)]
+    for base in bases:
+        if base != bases[-1] and replace(base, unique=bases[-1].unique) != replace(bases[-1]):
+            raise _differ(last, tasks[0], "queue")
+    unique = {one.base.unique for one in tasks} - {None}
+    if len(unique) > 1:
+        raise _differ(last, tasks[0], "unique")
+    grouped = any(one.group_by or one.base.groups for one in tasks)
+    for one in tasks:
+        one.base = replace(bases[-1] if bases else one.base, unique=next(iter(unique), None))
+        one.base = replace(one.base, groups=one.base.groups or grouped)
+        one.concurrency = one.given.get("concurrency", one.concurrency)
+        one.prefetch = one.given.get("prefetch", one.prefetch)
+        complete(one)
+
+
+def _differ(one: Declared, other: Declared, what: str) -> ConfigError:
+    return ConfigError(
+        f"{one.where}: {what} is another than that of {other.where}, and both are tasks of queue {one.base.name!r}: make"
+        " them equal, or give one of them a queue of its own"
+    )

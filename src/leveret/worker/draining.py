@@ -67,7 +67,7 @@ async def drain(
         await chain.started(app)
         await work.open()
         name = declared.name if declared.kind == "task" else None
-        runner = QueueRunner(queue, {name: work}, declared.concurrency, dead_letter, log=log)
+        runner = QueueRunner(queue, {name: work}, dead_letter, log=log)
         timed_out = await _work_off(runner, client.drain(spec, limit=limit), timeout_s, grace_s)
         return Drained(runner.counts, timed_out)
     finally:

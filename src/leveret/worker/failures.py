@@ -102,6 +102,20 @@ def dead_letter_headers(error: BaseException, attempts: int, queue: str) -> dict
     }
 
 
+def attempts_of(headers: Mapping[str, Any]) -> int:
+    """Which delivery this is, 1 for the first; one that was given back without having failed is not counted.
+
+    `x-attempts` counts copies that a client has published again, the broker's headers the deliveries of this copy.
+    """
+    by_broker = max(_count(headers, "x-retry-count"), _count(headers, "x-delivery-count"))
+    return _count(headers, "x-attempts") + by_broker + 1
+
+
+def _count(headers: Mapping[str, Any], name: str) -> int:
+    found = headers.get(name)
+    return found if isinstance(found, int) and found > 0 else 0
+
+
 def most_attempts(retry: Retry | None, headers: Mapping[str, Any]) -> int:
     """How many deliveries a message has. A policy of its own, in its header `x-retry`, wins as it does in the broker."""
     own = headers.get("x-retry")

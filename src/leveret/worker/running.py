@@ -129,7 +129,7 @@ class Running:
         if first.kind == "task":
             named = {one.name: work for one, work in zip(group, works, strict=True)}
         runner = self._runner(first, named)
-        consumer = self._consumer(first)
+        consumer = self._consumer(group)
         self._undo.push_async_callback(consumer.close)
         await consumer.start()
         self._consumers.append(consumer)
@@ -137,8 +137,7 @@ class Running:
 
     def _runner(self, declared: Declared, works: dict[str | None, Work]) -> QueueRunner:
         runner = QueueRunner(
-            declared.queue.name, works, declared.concurrency, declared.dead_letter,
-            log=self._log, on_error=self._on_error,
+            declared.queue.name, works, declared.dead_letter, log=self._log, on_error=self._on_error
         )  # fmt: skip
         self._runners = [one for one in self._runners if not self._is_past(one)]
         self._runners.append(runner)
@@ -151,15 +150,18 @@ class Running:
         self._past[runner.queue] = runner.counts.plus(self._past.get(runner.queue, Counts()))
         return True
 
-    def _consumer(self, declared: Declared) -> Any:
+    def _consumer(self, group: list[Declared]) -> Any:
+        declared = group[0]
         topic = declared.topic
+        ahead = [one.prefetch for one in group if isinstance(one.prefetch, int)]
+        prefetch = max(ahead) if len(ahead) == len(group) else "auto"
         if topic is None:
-            return self.client.consume(declared.queue, prefetch=declared.prefetch)
+            return self.client.consume(declared.queue, prefetch=prefetch)
         return self.client.subscribe(
             topic.pattern,
             name=None if topic.ephemeral else declared.queue.name,
             exchange=topic.exchange,
-            prefetch=declared.prefetch,
+            prefetch=prefetch,
             queue=None if topic.ephemeral else declared.queue,
         )
 

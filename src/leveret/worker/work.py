@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from leveret.errors import Closed, InvalidMessage
-from leveret.worker import failures, inside
+from leveret.worker import inside
 from leveret.worker.arguments import BadArguments
 from leveret.worker.declared import Declared
 from leveret.worker.failures import HandlerTimeout, Lost, RemoteFailure
@@ -40,6 +40,7 @@ class Work:
         self._chain = chain
         self._resources = resources
         self._pool: Pool | None = None
+        self._processes: ProcessPool | None = None
         self._caller: Callable[[Any], Any] | None = None
 
     async def open(self) -> None:
@@ -47,7 +48,7 @@ class Work:
         declared, arguments = self.declared, self.declared.arguments
         by_job = any(self._resources.scope_of(name) == "job" for name in arguments.resources)
         if declared.pool == "process":
-            self._pool = self._process_pool()
+            self._pool = self._processes = self._process_pool()
         else:
             await self._resources.open(arguments.resources)
             if not by_job:
@@ -80,6 +81,16 @@ class Work:
             memory_limit_bytes=declared.memory_limit_bytes,
             name=declared.name,
         )
+
+    @property
+    def in_hand(self) -> int:
+        """How many messages are worth having in work: a pool of processes takes them in batches, while jobs are short."""
+        declared = self.declared
+        if declared.pool != "process":
+            return declared.concurrency
+        if isinstance(declared.prefetch, int):
+            return max(declared.concurrency, declared.prefetch)
+        return max(declared.concurrency, self._processes.wanted if self._processes is not None else 1)
 
     # ---- ways to run it
 
@@ -165,9 +176,6 @@ class Work:
         if result is None:
             return b"null", {"content_type": "application/json"}
         return result, {}
-
-    def most_attempts(self, message: Any) -> int:
-        return failures.most_attempts(self.retry, message.headers)
 
 
 class Encoded:
