@@ -23,7 +23,7 @@ from leveret.errors import (
     Unroutable,
     Unsupported,
 )
-from tests.client.inside import QUICKLY, cut, run, run_with_broker
+from tests.client.inside import QUICKLY, cut, run, run_with_broker, until
 
 
 async def only(client: Client, queue: str = "q") -> Message:
@@ -479,3 +479,30 @@ def test_a_full_spool_refuses(tmp_path: Path) -> None:
         await client.post("q", b"x")
 
     run(work, spool=tmp_path / "spool.db")
+
+
+def test_a_broker_that_takes_no_messages_for_a_while_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    async def work(broker: Broker) -> None:
+        async with broker.connect() as client:
+            await client.declare_queue("q")
+            server = broker._server
+            assert server is not None and client.link is not None
+            for link in server.links.values():
+                link.connection.block("low on disk")
+            server.schedule()
+            link_of_client = client.link
+            await until(lambda: client.stats.blocked == "low on disk")
+            for number in range(10):
+                client.post("q", number)
+            await asyncio.sleep(0)
+            assert client.stats.buffered == 10
+            assert (await client.look_at_queue("q")).messages == 0
+            for link in server.links.values():
+                link.connection.unblock()
+            server.schedule()
+            await client.flush()
+            assert (await client.look_at_queue("q")).messages == 10
+            assert client.link is link_of_client and client.stats.blocked == ""
+
+    run_with_broker(work)
+    assert "low on disk" in caplog.text

@@ -250,6 +250,7 @@ class Leading:
     async def _open_publishing(self, link: Link) -> None:
         outbox = self.publisher.outbox
         link.on_confirms = self.publisher.drain
+        link.on_blocked = self._blocked
         await link.open_channel(Publishing(self, link), Handling(), outbox, False, PUBLISH_CHANNEL)
         await link.ask(
             PUBLISH_CHANNEL,
@@ -260,6 +261,12 @@ class Leading:
         self._suspect = False
         link.publishing = True
         link.output.ask()
+
+    def _blocked(self, reason: str) -> None:
+        if reason:
+            log.warning("%s takes no messages for now: %s", self._connector.address.place, reason)
+        else:
+            log.info("%s takes messages again", self._connector.address.place)
 
     def publishing_closed(self, link: Link, error: LeveretError) -> None:
         """The broker closed the channel of our messages: one of them is to blame, or a delay queue."""
