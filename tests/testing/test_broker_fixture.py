@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import leveret
-from leveret.errors import ClientError
+from leveret.errors import ClientError, PreconditionFailed
 from leveret.testing import ANY, BrokerClock, LeveretBroker
 from leveret.testing.tap import KEPT
 
@@ -68,6 +68,16 @@ def test_what_was_published_stays_known_when_it_is_consumed(
     assert leveret_broker.messages("emails") == []
     found = leveret_broker.assert_published("emails", "one", headers={"n": 1}, correlation_id="7", count=1)
     assert (found.queues, found.vhost, found.headers) == (("emails",), "/", {"n": 1})
+
+
+def test_queues_can_be_declared_for_the_code_under_test(
+    leveret_broker: LeveretBroker, sender: Sender
+) -> None:
+    leveret_broker.declare("one", "two", x_max_priority=5)
+    assert leveret_broker.queues() == ["emails", "one", "two"]
+    sender.channel.queue_declare("two", durable=True, arguments={"x-max-priority": 5})  # as it is
+    with pytest.raises(PreconditionFailed):
+        leveret_broker.declare("one")
 
 
 def test_messages_shows_what_waits(leveret_broker: LeveretBroker, sender: Sender) -> None:

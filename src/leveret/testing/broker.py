@@ -50,6 +50,20 @@ class LeveretBroker(ThreadedBroker):
         self.tap = broker.tap
         self.do(broker.start())
 
+    def declare(self, *queues: str, **arguments: object) -> None:
+        """Declare durable queues, with arguments such as `x_max_priority=10`, which is `x-max-priority`. For code under
+        test that expects them to be there. Raises what the broker refuses."""
+        table = {name.replace("_", "-"): value for name, value in arguments.items()}
+
+        def declared() -> None:
+            broker = self.broker
+            vhost = broker.server.broker.vhosts[broker.config.vhosts[0]]
+            for queue in queues:
+                vhost.declare_queue(queue, True, False, False, table, False, None)
+            broker.server.schedule()
+
+        self.call(declared)
+
     def published(self, to: Any = None) -> list[Published]:
         """What was published so far, or what of it went to a queue, topic or exchange; the last 10,000 messages."""
         return [message for message in self.tap.all() if to is None or expect.went_to(message, to)]
