@@ -33,7 +33,7 @@ else:
 async def _post(o: argparse.Namespace) -> None:
     body = "x" * o.size
     window = Window(0.0, o.seconds)
-    async with app.running():
+    async with app:
         while window.step():
             await noop.post(body)
         await app.client.flush()
