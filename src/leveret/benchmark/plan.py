@@ -73,6 +73,10 @@ class Plan:
             raise Senseless(
                 f"--queues {self.queues}: each needs one of the {self.connections} --connections that publish"
             )
+        if 0 < self.messages < self.connections:
+            raise Senseless(
+                f"--messages {self.messages}: each of the {self.connections} connections needs one"
+            )
         if self.scenario == BACKLOG and self.messages == 0:
             raise Senseless("--messages: a backlog has to have some")
         if (self.scenario != THROUGHPUT or self.consumers) and self.consumers < self.queues:
@@ -101,11 +105,10 @@ class Share:
     def as_json(self) -> str:
         return json.dumps(dataclasses.asdict(self))
 
-    @property
-    def messages(self) -> int:
-        """How many the publishers of this process send together, where a plan says how many in all."""
+    def messages_each(self) -> list[int]:
+        """How many each publisher of this process sends, where a plan says how many in all; 0: without end."""
         total, count = self.plan.messages, self.plan.connections
-        return sum(total // count + (number < total % count) for number in self.publishers)
+        return [total // count + (number < total % count) for number in self.publishers]
 
 
 def share_from_json(text: str) -> Share:

@@ -79,9 +79,7 @@ class Process:
             )
             self.takers.append(taker)
             await taker.open()
-        for index, number in enumerate(self.share.publishers):
-            of_all, count = self.share.messages, len(self.share.publishers)
-            messages = of_all // count + (index < of_all % count)
+        for number, messages in zip(self.share.publishers, self.share.messages_each(), strict=True):
             if plan.scenario == RPC:
                 self.publishers.append(Caller(plan, number, self.latencies.record, messages))
             else:
