@@ -15,7 +15,7 @@ import click
 
 from leveret.cli import exits
 from leveret.cli.client import CommandFailed
-from leveret.errors import ClientError, ConfigError, ConnectFailed, Refused
+from leveret.errors import ClientError, ConfigError, ConnectFailed, Disconnected, Refused
 
 if TYPE_CHECKING:
     from leveret.worker.app import App
@@ -57,7 +57,7 @@ def load(name: str, function: bool = False) -> Any:
 
 def failed(error: BaseException) -> CommandFailed:
     """The end of a command for what the client or a handler's surroundings raised."""
-    if isinstance(error, ConnectFailed):
+    if isinstance(error, (ConnectFailed, Disconnected)):
         return CommandFailed(error.text, exits.NO_BROKER)
     if isinstance(error, Refused):
         return CommandFailed(error.text, exits.of(error))

@@ -42,7 +42,7 @@ def load_function(name: str) -> Any:
 
 def _import(name: str) -> tuple[Any, str]:
     path, _, attribute = name.partition(":")
-    if not path or not all(part.isidentifier() for part in path.split(".")):
+    if path.endswith(".py") or not all(part.isidentifier() for part in path.split(".")):
         hint = f"; write {path[:-3].replace('/', '.')}" if path.endswith(".py") else ""
         raise ConfigError(f"{name!r} is not a module's name, as in shop.tasks:app{hint}")
     if os.getcwd() not in sys.path:
