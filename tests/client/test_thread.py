@@ -92,7 +92,7 @@ def test_stopping_tells_those_who_wait_and_does_the_last_thing() -> None:
         waiting.wait(WAIT_S)
     assert done == ["last", "ended"]
     assert thread.loop.is_closed()
-    box: Box[int] = Box(thread, print)
+    box: Box[int] = Box(thread, len)
     with pytest.raises(Closed):
         thread.call(nothing)
     with pytest.raises(Closed):
@@ -106,7 +106,12 @@ def test_stopping_tells_those_who_wait_and_does_the_last_thing() -> None:
 def test_a_box_is_emptied_once_for_all_that_was_put(thread: LoopThread) -> None:
     go, began = threading.Event(), threading.Event()
     taken: list[list[int]] = []
-    box: Box[int] = Box(thread, taken.append)
+
+    def take(items: list[int]) -> int:
+        taken.append(items)
+        return 10 * len(items)
+
+    box: Box[int] = Box(thread, take)
 
     def hold() -> None:
         began.set()
@@ -116,18 +121,23 @@ def test_a_box_is_emptied_once_for_all_that_was_put(thread: LoopThread) -> None:
     assert began.wait(WAIT_S)
     for number in range(5):
         box.put(number, size_bytes=10)
-    assert (box.items, box.size_bytes) == ([0, 1, 2, 3, 4], 50)
+    assert (list(box.items), box.size_bytes) == ([0, 1, 2, 3, 4], 50)
     go.set()
     thread.call(nothing)
-    box.put(5)
+    box.put(5, size_bytes=10)
     thread.call(nothing)
     assert taken == [[0, 1, 2, 3, 4], [5]]
-    assert (box.items, box.size_bytes) == ([], 0)
+    assert (list(box.items), box.size_bytes) == ([], 0)
 
 
 def test_nothing_is_lost_between_threads(thread: LoopThread) -> None:
     taken: list[tuple[int, int]] = []
-    box: Box[tuple[int, int]] = Box(thread, taken.extend)
+
+    def take(items: list[tuple[int, int]]) -> int:
+        taken.extend(items)
+        return 0
+
+    box: Box[tuple[int, int]] = Box(thread, take)
 
     def work(who: int) -> None:
         for number in range(2000):

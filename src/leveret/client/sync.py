@@ -310,13 +310,14 @@ def connect_sync(*addresses: Any, **options: Any) -> SyncClient:
     return SyncClient(connect(*addresses, **options))
 
 
-def settle_all(settles: list[Callable[[], object]]) -> None:
+def settle_all(settles: list[Callable[[], object]]) -> int:
     """On the loop: settle what the callers' threads have settled. Those of a lost connection come again by themselves."""
     for settle in settles:
         try:
             settle()
         except LeveretError as error:
             log.debug("a message could not be settled: %s", error.text)
+    return 0
 
 
 def bring(future: asyncio.Future[None], error: Exception | None) -> None:

@@ -92,12 +92,14 @@ class SyncSending:
     def _later(self, function: Callable[[T], object]) -> Callable[[T], None]:
         raise NotImplementedError
 
-    def _send(self, handed: list[Handed]) -> None:
-        """On the loop: what the callers' threads have put into the box."""
+    def _send(self, handed: list[Handed]) -> int:
+        """On the loop: what the callers' threads have put into the box. How many bytes of bodies that is."""
+        size_bytes = 0
         publisher = self._publisher
         outbox, spooling = publisher.outbox, publisher.spooling
         for one in handed:
             template, receipt = one.template, one.receipt
+            size_bytes += len(one.data)
             if receipt is not None:
                 if template is None:
                     receipt.more(-1)
@@ -122,6 +124,7 @@ class SyncSending:
                     one.receipt.waiting.fail(error)
                 elif one.tell is not None:
                     one.tell(Outcome("", one.to, one.body, error))
+        return size_bytes
 
     def _prepare(self, to: str | Target, body: object, options: Options) -> tuple[Template, bytes]:
         """Encoded on the caller's thread. Only a delay that the broker does not offer takes the client's."""

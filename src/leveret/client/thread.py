@@ -14,6 +14,7 @@ import os
 import queue
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Generic, TypeVar
 
@@ -230,15 +231,19 @@ class LoopThread:
 
 
 class Box(Generic[T]):
-    """Things that any thread puts in and the loop takes out, all at once."""
+    """Things that any thread puts in and the loop takes out, all at once. `take` returns how many bytes it has taken.
+
+    Without a lock: who puts something in looks at `_asked` after that, and the loop takes `_asked` back before it looks
+    how much there is. So whatever is put in without asking is seen.
+    """
 
     __slots__ = ("_asked", "_lock", "_take", "_thread", "items", "size_bytes")
 
-    def __init__(self, thread: LoopThread, take: Callable[[list[T]], object]) -> None:
-        self.items: list[T] = []
+    def __init__(self, thread: LoopThread, take: Callable[[list[T]], int]) -> None:
+        self.items: deque[T] = deque()
         self.size_bytes = 0
         self._asked = False
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # for the sum alone
         self._thread = thread
         self._take = take
 
@@ -247,22 +252,24 @@ class Box(Generic[T]):
         thread = self._thread
         if thread.why_not:
             raise thread.error()
-        with self._lock:
-            self.items.append(item)
-            self.size_bytes += size_bytes
-            if self._asked:
-                return
+        if size_bytes:
+            with self._lock:
+                self.size_bytes += size_bytes
+        self.items.append(item)
+        if not self._asked:
             self._asked = True
-        thread.tell(self.empty)
+            thread.tell(self.empty)
 
     def empty(self) -> None:
         """On the loop: take what is there."""
-        with self._lock:
-            items, self.items = self.items, []
-            self.size_bytes = 0
-            self._asked = False
+        self._asked = False
+        take = self.items.popleft
+        items = [take() for _ in range(len(self.items))]
         if items:
-            self._take(items)
+            taken_bytes = self._take(items)
+            if taken_bytes:
+                with self._lock:
+                    self.size_bytes -= taken_bytes
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
