@@ -22,13 +22,14 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final
 
+from leveret.embed import run_in_thread
 from tests.docs.pages import Block
 
 TIMEOUT_S: Final = 20.0
 # Ports that pages name beside the broker's; each page's run has others in their place.
 PORTS: Final = ("8000", "8025")
 TOOLS: Final = ("leveret", "pytest", "uvicorn", "celery")  # `python -m NAME` is the same
-WITH_DATA: Final = ("worker", "drain", "bench", "serve")  # of `leveret`: those that are not told a directory
+NO_DATA: Final = ("worker", "drain", "bench", "serve")  # of `leveret`: those that are not told a directory
 # Where Leveret is not installed but on the path, pytest has to be told of its plugin.
 PLUGIN: Final = () if entry_points(group="pytest11", name="leveret") else ("-p", "leveret.testing.plugin")
 BROKER: Final = re.compile(r"(amqp://(?:[^@/\s\"']*@)?)localhost(?::5672)?(?=[/?\"'\s]|$)")
@@ -134,8 +135,19 @@ class Lines:
 
 
 @contextmanager
-def running_broker(folder: Path) -> Iterator[Broker]:
+def running_broker(folder: Path, *, of_its_own: bool = True) -> Iterator[Broker]:
+    """Of its own: in a process that `leveret status` and the like can look at. Otherwise in this one, which is quicker."""
     data = folder / "data"
+    if of_its_own:
+        with _started(data, folder) as port:
+            yield Broker(port, data)
+    else:
+        with run_in_thread() as embedded:
+            yield Broker(embedded.broker.address[1], data)
+
+
+@contextmanager
+def _started(data: Path, folder: Path) -> Iterator[int]:
     options = ["--data", str(data), "--amqp-port", "0", "--log-format", "json"]
     running = Lines([sys.executable, "-m", "leveret", "serve", *options], folder, environment())
     try:
@@ -145,9 +157,15 @@ def running_broker(folder: Path) -> Iterator[Broker]:
             entry = json.loads(line)
             if entry["event"] == "ready":
                 break
-        yield Broker(int(entry["addresses"]["amqp"].rpartition(":")[2]), data)
+        yield int(entry["addresses"]["amqp"].rpartition(":")[2])
     finally:
         running.end()
+
+
+def looks_at_the_broker(block: Block) -> bool:
+    """Whether it has commands that need a broker with a directory."""
+    lines = [shlex.split(line) for line, _ in commands_of(block.text)] if block.language == "console" else []
+    return any(words[0] == "leveret" and words[1] not in NO_DATA for words in lines)
 
 
 @dataclass(frozen=True)
@@ -234,7 +252,7 @@ class Reader:
         if name == "curl":
             return [sys.executable, str(Path(__file__).with_name("curl.py")), *words]
         assert name in TOOLS, f"{line}: how is this to be run?"
-        if name == "leveret" and words[0] not in WITH_DATA:
+        if name == "leveret" and words[0] not in NO_DATA:
             words += ["--data", str(self.broker.data)]
         if name == "uvicorn":
             words += ["--port", self.ports["8000"]]

@@ -39,7 +39,7 @@ pytest.importorskip("yaml")
 import yaml
 
 from tests.docs.pages import PAGES, ROOT, STOP, Block, blocks_of, files_before, name_of
-from tests.docs.reader import Reader, running_broker
+from tests.docs.reader import Reader, looks_at_the_broker, running_broker
 
 LANGUAGES: Final = {
     "python", "console", "sh", "toml", "json", "yaml", "dockerfile", "html", "text", "{api}",
@@ -64,11 +64,11 @@ RUNNABLE: Final = [page for page in PAGES if any(runs(block) for block in blocks
 
 
 @pytest.fixture
-def reader(tmp_path: Path) -> Iterator[Reader]:
+def reader(page: Path, tmp_path: Path) -> Iterator[Reader]:
     """One a page, so that a page finds what it says it finds."""
     folder = tmp_path / "reader"
     folder.mkdir()
-    with running_broker(tmp_path) as broker:
+    with running_broker(tmp_path, of_its_own=any(map(looks_at_the_broker, blocks_of(page)))) as broker:
         reader = Reader(broker, folder)
         try:
             yield reader

@@ -74,7 +74,9 @@ def test_every_method_has_its_place_in_the_compatibility_table() -> None:
     assert named - known == set()
 
 
-def test_every_decision_is_in_the_index() -> None:
-    folder = DOCS / "adr"
-    index = LINK.findall((folder / "README.md").read_text())
-    assert sorted(index) == sorted(p.name for p in folder.glob("[0-9]*.md"))
+@pytest.mark.parametrize("section", sorted(DOCS.rglob("README.md")), ids=name_of)
+def test_every_page_is_in_the_index_of_its_section(section: Path) -> None:
+    links = {(section.parent / link).resolve() for link in LINK.findall(section.read_text())}
+    pages = {page for page in section.parent.glob("*.md") if page != section}
+    pages |= {page for page in section.parent.glob("*/README.md")}
+    assert sorted(name_of(page) for page in pages - links) == []
