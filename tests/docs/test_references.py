@@ -78,5 +78,5 @@ def test_every_method_has_its_place_in_the_compatibility_table() -> None:
 def test_every_page_is_in_the_index_of_its_section(section: Path) -> None:
     links = {(section.parent / link).resolve() for link in LINK.findall(section.read_text())}
     pages = {page for page in section.parent.glob("*.md") if page != section}
-    pages |= {page for page in section.parent.glob("*/README.md")}
+    pages |= set(section.parent.glob("*/README.md"))
     assert sorted(name_of(page) for page in pages - links) == []
