@@ -22,6 +22,7 @@ from typing import Any, Final, Literal, Self, TypeVar, Unpack
 
 from leveret.client.client import Client
 from leveret.client.engine.message import Message
+from leveret.client.engine.outbox import Template
 from leveret.client.features import Features, ServerInfo
 from leveret.client.opening import connect
 from leveret.client.stats import Stats
@@ -54,7 +55,7 @@ class SyncClient(SyncSending, SyncDeclaring):
         self._publisher = client.publisher
         self._thread = LoopThread("leveret-client", functools.partial(client.close, 0.0))
         self._callbacks = Callbacks("leveret-callbacks")
-        self._posts: Box[Handed] = Box(self._thread, self._send)
+        self._posts: Box[Handed | tuple[Template, bytes]] = Box(self._thread, self._send)
         self._settles: Box[Callable[[], object]] = Box(self._thread, settle_all)
         self._open = False
         self._at_exit: Callable[[], None] | None = None

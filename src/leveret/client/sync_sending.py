@@ -80,7 +80,8 @@ class SyncSending:
     _client: Client
     _publisher: Publisher
     _thread: LoopThread
-    _posts: Box[Handed]
+    _posts: Box[Handed | tuple[Template, bytes]]
+    _open: bool
 
     def _check(self) -> None:
         """Raises Closed, Disconnected."""
@@ -92,12 +93,17 @@ class SyncSending:
     def _later(self, function: Callable[[T], object]) -> Callable[[T], None]:
         raise NotImplementedError
 
-    def _send(self, handed: list[Handed]) -> int:
+    def _send(self, handed: list[Handed | tuple[Template, bytes]]) -> int:
         """On the loop: what the callers' threads have put into the box. How many bytes of bodies that is."""
         size_bytes = 0
         publisher = self._publisher
         outbox, spooling = publisher.outbox, publisher.spooling
         for one in handed:
+            if isinstance(one, tuple):  # nobody is to be told
+                publisher.posted += 1
+                outbox.add(one[0], one[1], None)
+                size_bytes += len(one[1])
+                continue
             template, receipt = one.template, one.receipt
             size_bytes += len(one.data)
             if receipt is not None:
@@ -120,6 +126,8 @@ class SyncSending:
             publisher.ask()
         except LeveretError as error:
             for one in handed:
+                if isinstance(one, tuple):
+                    continue
                 if one.receipt is not None:
                     one.receipt.waiting.fail(error)
                 elif one.tell is not None:
@@ -191,14 +199,15 @@ class SyncSending:
         When the buffer is full, it waits for room, raises BufferFull, or drops the message, as the client was told. Raises
         InvalidMessage, Unsupported, Closed. `on_outcome` is told how it ended.
         """
-        self._check()
         publisher = self._publisher
+        if not self._open:
+            self._check()
         if publisher.tracing is not None:
             where = target(to)
             traced = publisher.tracing.published(where.exchange, where.key, options.get("headers"))
             options["headers"] = traced.headers
             traced.end()
-        template, data = self._prepare(to, body, options)
+        template, data = self._prepare(to, body, options) if options else publisher.prepare(to, body, options)
         if self._is_full():
             full = publisher.buffer.full
             if full == "drop":
@@ -208,6 +217,9 @@ class SyncSending:
                 raise BufferFull(f"{self._waiting()} messages are posted and not confirmed")
             self._wait_for_room(None)
         tell = publisher.on_outcome if on_outcome is None else self._later(on_outcome)
+        if tell is None and publisher.spooling is None:
+            self._posts.put((template, data), len(data))
+            return
         self._posts.put(Handed(template, data, None, to, body, tell, options), len(data))
 
     def _waiting(self) -> int:
