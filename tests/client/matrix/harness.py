@@ -57,8 +57,8 @@ class Standing:
     async def _consume(self, queue: leveret.Queue) -> None:
         async with self.case.client.consume(queue, prefetch=50) as messages:
             async for message in messages:
-                if message.body == b"held":
-                    self.held = message
+                if message.body == b"held" and self.held is None:
+                    self.held = message  # left alone, but for what becomes of it
                 else:
                     with contextlib.suppress(Stale):
                         message.ack()
@@ -84,7 +84,7 @@ class Standing:
     async def stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
+            with contextlib.suppress(asyncio.CancelledError, LeveretError):
                 await self._task
 
 
@@ -123,6 +123,12 @@ class Case:
                     raise
                 self.errors.append(error)
         raise AssertionError(f"refused {tries} times: {self.errors[-3:]}")
+
+    async def give_up(self) -> None:
+        """The case has failed: end what it has begun, however that is."""
+        await self.standing.stop()
+        with contextlib.suppress(TimeoutError, LeveretError):
+            await asyncio.wait_for(self.client.close(flush_s=0.01), 2.0)
 
     def clean(self) -> None:
         self.side.delete(*self._queues)

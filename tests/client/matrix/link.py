@@ -19,6 +19,7 @@ from leveret.wire.frames import (
     FRAME_HEADER,
     FRAME_HEARTBEAT,
     FRAME_METHOD,
+    HEARTBEAT,
     PROTOCOL_HEADER,
     Frame,
     FrameSplitter,
@@ -199,6 +200,11 @@ class Link:
     def tell(self, side: Side, command: Command) -> None:
         """A command of our own making."""
         self._write(side, command_bytes(command))
+
+    def beat(self) -> None:
+        """A heartbeat for the client, of our own. Not before the connection is open, nor within a frame."""
+        if self._held["server"] is None:
+            self._write("client", HEARTBEAT)
 
     def keep(self, filter_: Callable[[Heard], bool]) -> None:
         """Frames for which `filter_` is true are not passed on."""

@@ -41,6 +41,9 @@ async def play(
                     await _play(case, operation, disaster, point, steps)
                 await case.client.close()
                 await asyncio.gather(*[link.ends["client"].left.wait() for link in proxy.links])
+        except BaseException:
+            await case.give_up()
+            raise
         finally:
             case.clean()
 

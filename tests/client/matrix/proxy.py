@@ -74,6 +74,9 @@ class Proxy:
         self.log: list[str] = []
         self.passwords: set[str] | None = None
         self.turn_away = 0  # of the next connections, so many are reset as soon as they come
+        self.heartbeat_s = (
+            0.0  # how often clients get a heartbeat, so that theirs may be shorter than AMQP's second
+        )
         self._strikes: list[Strike] = []
         self._connecting: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -170,6 +173,8 @@ class Proxy:
 
     def _look(self, link: Link, frame: Heard) -> Strikes:
         self.log.append(f"{link.number} {frame}")
+        if frame.name == "connection.open_ok" and self.heartbeat_s:
+            self._beat(link)
         if frame.name == "connection.start_ok" and self.passwords is not None:
             self._admit_user(link, frame)
         found: Strikes = []
@@ -184,6 +189,11 @@ class Proxy:
                 self._strikes.remove(strike)
                 found.append((point.when, partial(_happen, strike, link, frame)))
         return found
+
+    def _beat(self, link: Link) -> None:
+        if not link.broken and not link.ends["client"].lost:
+            link.beat()
+            asyncio.get_running_loop().call_later(self.heartbeat_s, self._beat, link)
 
     def _admit_user(self, link: Link, frame: Heard) -> None:
         """A PLAIN login with one of `passwords` is made the broker's own; with any other one it is refused."""

@@ -34,6 +34,7 @@ def _name(case: tuple[Operation, Disaster, Point]) -> str:
 
 
 CASES: Final = list(_cases(DISASTERS))
+TOGETHER: Final = 60
 HALF_OPEN_CASES: Final = list(_cases([HALF_OPEN]))
 
 
@@ -51,10 +52,16 @@ def half_open(address: Address, side: Side) -> Verdicts:
     """What became of each case with a silent line. They are played together, since each waits for heartbeats."""
 
     async def main() -> Verdicts:
+        some = asyncio.Semaphore(TOGETHER)
+
+        async def one(case: tuple[Operation, Disaster, Point]) -> None:
+            async with some:
+                await play(address, side, *case)
+
         names = [_name(case) for case in HALF_OPEN_CASES]
         async with nothing_left():
-            playing = [play(address, side, *case) for case in HALF_OPEN_CASES]
-            return dict(zip(names, await asyncio.gather(*playing, return_exceptions=True), strict=True))
+            verdicts = await asyncio.gather(*map(one, HALF_OPEN_CASES), return_exceptions=True)
+        return dict(zip(names, verdicts, strict=True))
 
     return run(main())
 
