@@ -9,16 +9,19 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from leveret.client import Target
 from leveret.client.sync import SyncClient, connect_sync
 from leveret.embed import ThreadedBroker, run_in_thread
 from leveret.errors import (
     Closed,
     ConnectFailed,
     Disconnected,
+    InvalidMessage,
     LeveretError,
 )
 from tests.client.threaded import WAIT_S, Held, bodies, taken
@@ -241,3 +244,42 @@ for _ in range(1000):
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
     with connect_sync(running.url) as broker:
         assert broker.look_at_queue(queue).messages == 1000
+
+
+def test_with_a_spool_what_is_posted_outlives_client_and_broker(tmp_path: Path) -> None:
+    told: list[bool] = []
+    with connect_sync("amqp://127.0.0.1:1", spool=tmp_path / "posted.db") as client:
+        for number in range(100):
+            client.post("spooled", b"%d" % number)
+        with pytest.raises(InvalidMessage):
+            client.post("spooled", object())
+    with run_in_thread() as running, connect_sync(running.url) as declaring:
+        declaring.declare_queue("spooled")
+        with connect_sync(
+            running.url, spool=tmp_path / "posted.db", on_outcome=lambda outcome: told.append(outcome.ok)
+        ) as client:
+            client.post("spooled", b"100")
+            client.flush(WAIT_S)
+            assert client.stats.spooled == 0
+        found = []
+        for message in declaring.drain("spooled"):
+            found.append(message.body)
+            message.ack()
+    assert found == [b"%d" % number for number in range(101)]
+    assert told == [True]
+
+
+def test_delays_that_the_broker_does_not_offer_are_prepared_by_its_thread(
+    broker: SyncClient, queue: str
+) -> None:
+    asked: list[tuple[str, int, str]] = []
+
+    def delayed(to: Target, delay_ms: int) -> Target:
+        asked.append((to.key, delay_ms, threading.current_thread().name))
+        return to
+
+    broker._publisher.delayed = delayed
+    broker.publish(queue, b"later", delay_s=0.5)
+    broker.post(queue, b"later", delay_s=0.25)
+    broker.flush(WAIT_S)
+    assert asked == [(queue, 500, "leveret-client"), (queue, 250, "leveret-client")]
