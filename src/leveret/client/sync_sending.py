@@ -18,6 +18,7 @@ from leveret.client.thread import Box, LoopThread, Waiting
 from leveret.errors import BufferFull, LeveretError
 
 T = TypeVar("T")
+AHEAD: Final = 10_000  # messages that the caller may be ahead of the spool
 ROOM: Final = 0.75  # who waits for room in the buffer waits until it is so full
 
 
@@ -216,11 +217,18 @@ class SyncSending:
             if full == "raise":
                 raise BufferFull(f"{self._waiting()} messages are posted and not confirmed")
             self._wait_for_room(None)
+        if publisher.spooling is not None and len(self._posts.items) >= AHEAD:
+            self._do(
+                self._caught_up
+            )  # the disk is slower than the caller, and memory is what is to be spared
         tell = publisher.on_outcome if on_outcome is None else self._later(on_outcome)
         if tell is None and publisher.spooling is None:
             self._posts.put((template, data), len(data))
             return
         self._posts.put(Handed(template, data, None, to, body, tell, options), len(data))
+
+    async def _caught_up(self) -> None:
+        self._posts.empty()
 
     def _waiting(self) -> int:
         spooling = self._publisher.spooling
