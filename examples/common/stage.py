@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import shutil
 import signal
 import sys
@@ -16,6 +17,9 @@ from typing import Self
 from examples.common.broker import Broker
 from examples.common.children import ROOT, Child, Hear, ignore, python
 from examples.common.report import Expectation, Progress, all_met, verdict
+
+LOG = "client.log"
+LOG_LINES = 15
 
 
 class Stage:
@@ -73,7 +77,10 @@ class Stage:
         return met
 
     def show_last_words(self) -> None:
-        for name, words in [*((c.name, c.words) for c in self._all), ("broker", self.broker.words)]:
+        log = self.folder / LOG
+        own = log.read_text(errors="replace").splitlines()[-LOG_LINES:] if log.exists() else []
+        everybody = [*((c.name, c.words) for c in self._all), ("broker", self.broker.words), ("run.py", own)]
+        for name, words in everybody:
             for line in words:
                 print(f"{name}: {line}", file=sys.stderr)
 
@@ -104,6 +111,8 @@ async def cancelled_by_signals(work: Awaitable[bool]) -> bool:
 def play(name: str, story: Callable[[Path], Awaitable[bool]], keep: bool = False) -> int:
     """Run `story` with a temporary folder, and return the exit code: 0 if all held, 1 if not, 130 if interrupted."""
     folder = Path(tempfile.mkdtemp(prefix=f"leveret-{name}-"))
+    # Connections that are lost and found again: of interest when something went wrong, and else in the way.
+    logging.basicConfig(filename=folder / LOG, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     try:
         return 0 if asyncio.run(cancelled_by_signals(story(folder))) else 1
     except asyncio.CancelledError:

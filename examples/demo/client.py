@@ -1,5 +1,4 @@
-"""What every client process of the demo needs: its arguments, a connection that is tried again, a way to say
-what it does, and a way to be told to stop.
+"""What every client process of the demo needs: its arguments, a way to say what it does, and to be told to stop.
 
 Knows nothing of jobs and images.
 """
@@ -7,22 +6,12 @@ Knows nothing of jobs and images.
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
 import json
-import random
 import signal
-import socket
-import time
-
-import pika
-from pika.adapters.blocking_connection import BlockingConnection
-from pika.exceptions import AMQPConnectionError, ChannelWrongStateError
-
-# What pika raises when the connection is gone: connect again and go on. Everything else is an error in the
-# program (a queue that does not exist, an argument that differs) and would only happen again: let it end us.
-LOST = (AMQPConnectionError, ChannelWrongStateError, ConnectionError, socket.gaierror)
-
-FIRST_PAUSE_S = 0.05
-LONGEST_PAUSE_S = 1.0
+from collections.abc import Coroutine
+from typing import Any
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
@@ -37,37 +26,14 @@ def say(event: str, **fields: object) -> None:
     print(json.dumps({"event": event, **fields}), flush=True)
 
 
-class Stop:
-    """Becomes true with SIGTERM or SIGINT: finish what is in hand, say goodbye, leave."""
+def run_until_told(work: Coroutine[Any, Any, None]) -> None:
+    """Run to the end, or to SIGTERM or SIGINT: then what is open is closed in good order."""
 
-    def __init__(self) -> None:
-        self.wanted = False
+    async def watched() -> None:
+        task = asyncio.ensure_future(work)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._ask)
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
-    def _ask(self, *_: object) -> None:
-        self.wanted = True
-
-    def __bool__(self) -> bool:
-        return self.wanted
-
-
-def connect(url: str, stop: Stop) -> BlockingConnection:
-    """A connection, however long it takes: a broker that restarts is back in a moment.
-
-    The pauses grow, so that an absent broker is not hammered, and differ by chance, so that a hundred clients
-    which lost the same broker do not come back in the same millisecond.
-    """
-    parameters = pika.URLParameters(url)
-    pause_s = FIRST_PAUSE_S
-    while True:
-        try:
-            connection = BlockingConnection(parameters)
-            say("connected")
-            return connection
-        except LOST as error:
-            if stop:
-                raise SystemExit(0) from None
-            say("retrying", reason=repr(error))
-        time.sleep(pause_s * random.uniform(0.5, 1.0))
-        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+    asyncio.run(watched())

@@ -56,8 +56,7 @@ def summary(tally: Tally, outcome: Outcome, expectations: list[Expectation]) -> 
         table(tally, outcome),
         "",
         f"jobs taken: {by_worker}",
-        f"cron came {tally.visits + tally.visits_in_vain} times, {tally.visits_in_vain} of them in vain;"
-        f" connections lost and made again: {sum(tally.losses.values())}",
+        f"cron came {tally.visits + tally.visits_in_vain} times, {tally.visits_in_vain} of them in vain",
         "",
     ]
     return "\n".join([*lines, verdict(expectations)])

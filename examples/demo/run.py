@@ -24,16 +24,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import pika
-from PIL import Image
-
 sys.path.insert(
     0, str(Path(__file__).resolve().parents[2])
 )  # the source tree, which `examples` is a package of
 
+import leveret
 from examples.common import pictures, report
 from examples.common.broker import Broker
 from examples.common.children import Child, python
+from examples.common.queues import until_consumed
 from examples.common.stage import play
 from examples.common.waiting import Stalled
 from examples.demo import jobs, producer
@@ -45,6 +44,7 @@ CRON_INTERVAL_S = 1.0
 PUBLISH_INTERVAL_S = 0.1  # between jobs, after a first third that goes out at once
 BROKER_AWAY_S = 1.0
 KILL_ATTEMPTS = 5
+LEFT_TIMEOUT_S = 20.0
 FEWEST_TO_KILL = 12
 
 
@@ -58,7 +58,6 @@ class Demo:
         self.broker = None if options.broker_url else Broker(folder / "broker")
         self.children: dict[str, Child] = {}
         self.outcome = Outcome()
-        self.broker_up = True
         self.tally = Tally(0)
         self._worker_number = 0
         self._visit: Child | None = None
@@ -73,33 +72,38 @@ class Demo:
         """All of it. Returns whether all expectations were met; leaves no process behind, whatever happens."""
         self.results.mkdir()
         try:
-            await self.start_broker()
-            if not self.options.images:
-                await self.make_images()
-            self.tally = Tally(len(producer.images(self.originals)))
-            await self.work()
-            await self.stop_clients()
-            await asyncio.to_thread(self.look_at_results)
+            if self.broker:
+                await self.broker.start()
+            async with leveret.connect(self.url, name="demo") as self.client:
+                await self.play()
             if self.broker:
                 self.outcome.exit_codes["broker"] = await self.broker.stop()
         finally:
             await self.stop_everything()
         return self.tell()
 
-    async def start_broker(self) -> None:
-        if self.broker:
-            await self.broker.start()
-            told = self.broker.describes_itself
-            self.progress.say(
-                f"broker: {told}, port {self.broker.port}, pid {self.broker.pid}, data in {self.broker.data}"
-            )
-        else:
-            self.progress.say("broker: the one at --broker-url")
-        await asyncio.to_thread(self.ask_broker, jobs.declare)
+    async def play(self) -> None:
+        try:
+            self.progress.say(f"broker: {self.broker_in_words()}")
+            await jobs.declare(self.client, self.name)
+            if not self.options.images:
+                await self.make_images()
+            self.tally = Tally(len(producer.images(self.originals)))
+            await self.work()
+            await self.count_consumers()
+            await self.stop_clients(lambda name: name != "subscriber")
+            await self.take_what_is_left()
+            await self.stop_clients()
+            await asyncio.to_thread(self.look_at_results)
+        finally:
+            if not self.broker:
+                await jobs.delete(self.client, self.name)
 
-    def ask_broker(self, ask: Callable[[Any, str], Any]) -> Any:
-        with pika.BlockingConnection(pika.URLParameters(self.url)) as connection:
-            return ask(connection.channel(), self.name)
+    def broker_in_words(self) -> str:
+        if not self.broker:
+            return "the one at --broker-url"
+        broker = self.broker
+        return f"{broker.describes_itself}, port {broker.port}, pid {broker.pid}, data in {broker.data}"
 
     async def make_images(self) -> None:
         self.originals.mkdir()
@@ -122,19 +126,17 @@ class Demo:
     async def work(self) -> None:
         """From the first job to the last announcement, with what happens in between."""
         await asyncio.gather(self.start_client("subscriber"), *(self.start_worker() for _ in range(WORKERS)))
-        consumers = set(self.children)
-        await self.tally.watch.until(
-            lambda: consumers <= set(self.tally.connects) and "subscriber" in self.tally.ready,
-            "the consumers to connect",
-        )
+        self.outcome.consumers_wanted = {
+            "jobs": WORKERS,
+            **dict.fromkeys(("gallery", "audit", "portraits"), 1),
+        }
+        await self.until_consumed()
         await self.start_producer()
         beside = [asyncio.create_task(self.show()), asyncio.create_task(self.cron())]
         try:
             async with asyncio.TaskGroup() as group:
                 if not self.options.no_kill:
-                    group.create_task(self.kill_a_worker())
-                    if self.broker:
-                        group.create_task(self.kill_the_broker(self.broker))
+                    group.create_task(self.go_wrong())
                 group.create_task(
                     self.tally.watch.until(self.tally.everything_arrived, "the last announcement")
                 )
@@ -148,18 +150,28 @@ class Demo:
 
     # ---- clients
 
-    async def start_client(self, script: str, *arguments: str, called: str = "") -> Child:
-        command = python(f"examples.demo.{script}", "--url", self.url, "--name", self.name)
-        child = await Child.start(called or script, [*command, *arguments], self.tally.hear)
-        self.children[child.name] = child
-        return child
+    async def start_client(self, script: str, *arguments: str) -> Child:
+        command = python(f"examples.demo.{script}", "--url", self.url, "--name", self.name, *arguments)
+        return await self.start_child(script, command, {})
 
     async def start_worker(self) -> Child:
         self._worker_number += 1
         called = f"worker-{self._worker_number}"
-        child = await self.start_client("worker", "--worker", called, called=called)
+        variables = {"LEVERET_URL": self.url, "DEMO_NAME": self.name, "DEMO_WORKER": called}
+        child = await self.start_child(called, python("examples.demo.worker"), variables)
         self.progress.say(f"{called} started, pid {child.pid}")
         return child
+
+    async def start_child(self, name: str, command: list[str], variables: dict[str, str]) -> Child:
+        child = await Child.start(name, command, self.tally.hear, variables)
+        self.children[name] = child
+        return child
+
+    async def until_consumed(self) -> None:
+        """All consumers are there. Raises RuntimeError, TimeoutError when that does not happen."""
+        daemons = [child for name, child in self.children.items() if name not in ("cron", "producer")]
+        for queue, count in self.outcome.consumers_wanted.items():
+            await until_consumed(self.client, f"{self.name}.{queue}", count, daemons)
 
     async def start_producer(self) -> None:
         folders = ["--images", str(self.originals), "--results", str(self.results)]
@@ -178,7 +190,9 @@ class Demo:
             await asyncio.sleep(CRON_INTERVAL_S)
 
     async def visit(self) -> None:
-        await (await self.start_client("cron")).ended()
+        handler = "examples.demo.cron:report"
+        command = python("leveret", "drain", f"{self.name}.report", handler, "--url", self.url)
+        self.tally.visited(await (await self.start_child("cron", command, {})).ended())
 
     async def show(self) -> None:
         while True:
@@ -187,11 +201,34 @@ class Demo:
 
     # ---- what goes wrong on purpose
 
+    async def go_wrong(self) -> None:
+        if self.broker:
+            await self.kill_the_broker(self.broker)
+        await self.kill_a_worker()
+
+    async def kill_the_broker(self, broker: Broker) -> None:
+        """SIGKILL when half of the jobs are sent and the others are on their way; back after a moment."""
+        tally = self.tally
+        await tally.watch.until(lambda: 2 * len(tally.sent.ids) >= tally.total, "half of the jobs")
+        await broker.kill()
+        self.outcome.broker_killed = True
+        self.outcome.confirmed_at_kill = frozenset(tally.sent.ids)
+        self.progress.say(
+            f"killed the broker (SIGKILL, pid {broker.pid}): {len(tally.sent.ids)} jobs sent,"
+            f" {tally.resized} images resized"
+        )
+        await asyncio.sleep(BROKER_AWAY_S)
+        await broker.start()
+        self.progress.say(
+            f"broker is back on port {broker.port}, pid {broker.pid}, in {broker.ready_after_s:.2f} s"
+        )
+        tally.in_hand.clear()  # what workers had in hand is anybody's now
+
     async def kill_a_worker(self) -> None:
         """SIGKILL for one that is resizing. It may have finished just then: then it has to be another one."""
         for _ in range(KILL_ATTEMPTS):
             await self.tally.watch.until(
-                lambda: self.broker_up and self.tally.resized >= WORKERS and self.tally.worker_at_work(),
+                lambda: self.tally.resized >= WORKERS and self.tally.worker_at_work(),
                 "a worker in the middle of a job",
             )
             name = self.tally.worker_at_work()
@@ -208,64 +245,49 @@ class Demo:
                 self.outcome.killed_job = job
                 return
 
-    async def kill_the_broker(self, broker: Broker) -> None:
-        """SIGKILL when half of the jobs are sent and the others are on their way; back after a moment."""
-        tally = self.tally
-        await tally.watch.until(lambda: 2 * len(tally.sent.ids) >= tally.total, "half of the jobs")
-        self.broker_up = False
-        self.outcome.connected_at_kill = tuple(n for n in self.children if n != "cron" and tally.connects[n])
-        await broker.kill()
-        self.outcome.broker_killed = True
-        self.outcome.confirmed_at_kill = frozenset(tally.sent.ids)
-        self.progress.say(
-            f"killed the broker (SIGKILL, pid {broker.pid}): {len(tally.sent.ids)} jobs sent,"
-            f" {tally.resized} images resized"
-        )
-        await asyncio.sleep(BROKER_AWAY_S)
-        await broker.start()
-        self.broker_up = True
-        self.progress.say(
-            f"broker is back on port {broker.port}, pid {broker.pid}, in {broker.ready_after_s:.2f} s"
-        )
-
     # ---- the end
 
-    async def stop_clients(self) -> None:
-        """Ask everybody to leave. The producer leaves by itself when all is sent."""
-        if not self.outcome.stalled:
-            # One that has only just been started cannot leave in good order yet.
-            await self.tally.watch.until(
-                lambda: set(self.children) <= {*self.tally.connects, "cron"}, "the last worker"
-            )
-        codes = await asyncio.gather(*(child.stop() for child in self.children.values()))
-        for name, code in zip(self.children, codes, strict=True):
+    async def count_consumers(self) -> None:
+        """Who is there in the end, as the broker sees it: also the last worker, which has only just been started."""
+        with contextlib.suppress(TimeoutError, RuntimeError):
+            await self.until_consumed()
+        looked = await jobs.look(self.client, self.name)
+        self.outcome.consumers = {queue: looked[queue].consumers for queue in self.outcome.consumers_wanted}
+
+    async def take_what_is_left(self) -> None:
+        """A job that was done twice was announced twice: the last of these may still be on their way."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEFT_TIMEOUT_S):
+                while True:
+                    await self.visit()
+                    looked = await jobs.look(self.client, self.name)
+                    self.outcome.waiting = {queue: info.messages for queue, info in looked.items()}
+                    if not any(self.outcome.waiting.values()):
+                        return
+
+    async def stop_clients(self, chosen: Callable[[str], bool] = lambda _: True) -> None:
+        """Ask these to leave. The producer leaves by itself when all is sent."""
+        leaving = {name: child for name, child in self.children.items() if chosen(name)}
+        codes = await asyncio.gather(*(child.stop() for child in leaving.values()))
+        for name, code in zip(leaving, codes, strict=True):
             if name != "cron":  # a visit to a broker that is away fails, and may
                 self.outcome.exit_codes[name] = code
 
     def look_at_results(self) -> None:
-        """What is really there: in the shared folder, and in the queues."""
+        """What is really there, in the shared folder."""
         for job in jobs_of(self.originals, self.results):
             result = Path(job.result)
             if not result.exists():
                 continue
-            try:
-                with Image.open(result) as image:
-                    image.load()
-                    self.outcome.results[job.id] = "portrait" if image.height > image.width else "landscape"
-            except OSError:
+            if pictures.is_complete(result):
+                self.outcome.results[job.id] = pictures.orientation(result)
+            else:
                 self.outcome.broken_results.append(job.id)
-        with contextlib.suppress(
-            pika.exceptions.AMQPError, OSError
-        ):  # then it is not known, and the demo fails
-            self.outcome.waiting = self.ask_broker(jobs.waiting)
 
     async def stop_everything(self) -> None:
         await asyncio.gather(*(child.stop() for child in self.children.values()))
         if self.broker:
             await self.broker.stop()
-        else:
-            with contextlib.suppress(pika.exceptions.AMQPError, OSError):
-                await asyncio.to_thread(self.ask_broker, jobs.delete)
 
     def tell(self) -> bool:
         kill = not self.options.no_kill

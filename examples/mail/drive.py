@@ -75,13 +75,14 @@ class Caller:
             asked.failed += 1
         self.watch.touch()
 
-    async def send_many(self, path: str, asked: Asked, count: int, at_once: int) -> None:
-        """So many mails, `at_once` callers side by side, each with one after the other."""
+    async def send_many(self, path: str, asked: Asked, count: int, at_once: int, think_s: float) -> None:
+        """So many mails, `at_once` callers side by side, each with one after the other, and a moment between them."""
         numbers = iter(range(count))
 
         async def one_caller() -> None:
             for number in numbers:
                 await self.send(path, asked, number)
+                await asyncio.sleep(think_s)
 
         await asyncio.gather(*(one_caller() for _ in range(at_once)))
 

@@ -80,7 +80,7 @@ async def start_all(stage: Stage, takes_ms: float) -> tuple[MailServer, str]:
 
     await stage.start("worker", "leveret", "worker", "examples.mail.worker:app", variables=variables)
     async with leveret.connect(stage.broker.url) as broker:
-        await until_consumed(broker, QUEUE)
+        await until_consumed(broker, QUEUE, 1, stage.children.values())
     await stage.start("web", "examples.mail.web", hear=hear, variables=variables)
     return server, f"http://127.0.0.1:{await asyncio.wait_for(port, READY_S)}"
 
@@ -93,10 +93,11 @@ async def headless(options: argparse.Namespace, folder: Path) -> bool:
         server, url = await start_all(stage, options.takes_ms)
         stage.progress.say(f"web form: {url}, asked by {options.at_once} callers at once")
         async with Caller(url) as caller:
+            callers = (options.at_once, options.think_ms / 1000)
             waiting, queued = Asked("waiting for it"), Asked("through the queue")
-            await caller.send_many("/now", waiting, options.mails, options.at_once)
+            await caller.send_many("/now", waiting, options.mails, *callers)
             stage.progress.say(f"{options.mails} mails sent while the caller waits")
-            await caller.send_many("/later", queued, options.mails, options.at_once)
+            await caller.send_many("/later", queued, options.mails, *callers)
             stage.progress.say(f"{options.mails} mails put into the queue")
             await caller.all_told(queued)
             stage.progress.say("all of them sent, and the page was told of each")
@@ -104,8 +105,8 @@ async def headless(options: argparse.Namespace, folder: Path) -> bool:
             await server.kill()
             stage.progress.say("killed the mail server")
             waiting_down, queued_down = Asked("waiting, server down"), Asked("queue, server down")
-            await caller.send_many("/now", waiting_down, options.mails_down, options.at_once)
-            await caller.send_many("/later", queued_down, options.mails_down, options.at_once)
+            await caller.send_many("/now", waiting_down, options.mails_down, *callers)
+            await caller.send_many("/later", queued_down, options.mails_down, *callers)
             stage.progress.say(
                 f"{options.mails_down} mails sent, each way; {waiting_down.failed} callers got an error"
             )
@@ -218,6 +219,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--mails-down", type=int, default=20, help="how many while the mail server is down (20)"
     )
     made.add_argument("--at-once", type=int, default=10, help="how many callers ask side by side (10)")
+    made.add_argument("--think-ms", type=float, default=100, help="between two mails of a caller (100)")
     made.add_argument(
         "--takes-ms", type=float, default=150, help="what the mail server takes for a mail (150)"
     )

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import smtplib
 import socket
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import uvicorn
@@ -66,7 +67,9 @@ class Form:
             return wrong()
         self.results.accepted(mail.id)
         # It returns when the broker has the mail on disk: from then on nobody can lose it.
-        await self.broker.request(QUEUE, mail, reply_queue=RESULTS, on_reply=self.told, message_id=mail.id)
+        await self.broker.request(
+            QUEUE, mail, reply_queue=RESULTS, on_reply=self.told, correlation_id=mail.id
+        )
         return JSONResponse({"id": mail.id, "state": "waiting"}, 202)
 
     async def events(self, _request: Request) -> Response:
@@ -100,10 +103,23 @@ def wrong() -> Response:
     )
 
 
+class Server(uvicorn.Server):
+    """One that ends with exit code 0 when it is asked to end: SIGTERM is no accident."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # they are ours
+
+    def leave(self) -> None:
+        self.should_exit = True
+
+
 async def main() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(Form().app(), log_level="warning", timeout_graceful_shutdown=LEAVE_WITHIN_S)
-    server = uvicorn.Server(config)
+    server = Server(
+        uvicorn.Config(Form().app(), log_level="warning", timeout_graceful_shutdown=LEAVE_WITHIN_S)
+    )
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.leave)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.01)

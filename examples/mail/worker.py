@@ -15,7 +15,7 @@ app = App(name="mail")  # the broker is the one that $LEVERET_URL names
 PATIENCE = Retry(max=1000, backoff="exponential", delay_s=0.2, max_delay_s=2, jitter=True)
 
 
-@app.consumer(QUEUE, concurrency=10, pool="thread", retry=PATIENCE)
+@app.consumer(QUEUE, concurrency=4, pool="thread", retry=PATIENCE)
 def deliver(mail: Mail) -> Sent:
     try:
         return send(mail)

@@ -83,7 +83,7 @@ class Resize:
                 "leveret", "worker", "examples.resize.worker:app",
                 variables=variables,
             )  # fmt: skip
-        await self.warm_up(broker, clones)
+        await self.warm_up(stage, broker, clones)
         await self.all_pictures(broker, results, turn)
         await self.whole_film(broker, results, turn)
         codes = await stage.stop_children()
@@ -93,10 +93,10 @@ class Resize:
         )
         return turn
 
-    async def warm_up(self, broker: leveret.Client, clones: int) -> None:
+    async def warm_up(self, stage: Stage, broker: leveret.Client, clones: int) -> None:
         """Wait until all are there, and have started their processes: what is measured is the work."""
         for queue in (PICTURES, SEGMENTS):
-            await until_consumed(broker, queue, clones)
+            await until_consumed(broker, queue, clones, stage.children.values())
         there = Job(self.relative(self.film), self.relative(self.film), 0)  # the result exists: nothing to do
         for queue in (PICTURES, SEGMENTS):
             await asyncio.gather(*(self.ask(broker, queue, there) for _ in range(4 * clones)))

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib.patches import Patch
+
 from examples.common import plot
 
 TICK_S = 0.25
@@ -47,13 +49,10 @@ def draw(
         axes.set_ylabel(f"messages a second\n{name}")
         for fault in faults:
             axes.axvspan(
-                fault.at_s - start_s, fault.at_s - start_s + max(fault.down_s, 0.05),
+                fault.at_s - start_s, fault.at_s - start_s + max(fault.down_s, 0.08),
                 color=COLOURS[fault.what], alpha=0.35, lw=0,
             )  # fmt: skip
-    for fault in faults:
-        above.text(
-            fault.at_s - start_s, 1.01, f"{fault.what}", color=COLOURS[fault.what], fontsize=9,
-            transform=above.get_xaxis_transform(),
-        )  # fmt: skip
+    marks = [Patch(color=colour, alpha=0.35, label=f"{what} is down") for what, colour in COLOURS.items()]
+    above.legend(handles=marks, frameon=False, ncols=len(marks), loc="lower right", bbox_to_anchor=(1, 1))
     below.set_xlabel("seconds")
     return plot.save(made, folder, "selfheal")

@@ -59,6 +59,10 @@ class Ledger:
         """How many were sent, and how often something was handled."""
         return self._one("SELECT count(*) FROM sent"), self._one("SELECT count(*) FROM handled")
 
+    def effects(self) -> int:
+        """How many have had their effect."""
+        return self._one("SELECT count(*) FROM effects")
+
     def left(self) -> int:
         """How many were sent and not handled yet."""
         return self._one("SELECT count(*) FROM sent WHERE id NOT IN (SELECT id FROM effects)")

@@ -32,6 +32,7 @@ from examples.selfheal.drawing import Fault
 from examples.selfheal.ledger import Balance, Ledger
 from examples.selfheal.proxy import Proxy
 
+CAUGHT_UP_S = 0.2  # what comes in so long may wait
 LOOK_S = 0.05  # how often the ledger is looked at
 KINDS = ("worker", "broker", "network")
 
@@ -64,10 +65,11 @@ class SelfHeal:
         async with leveret.connect(url, name="producer", on_outcome=self.outcome) as broker:
             for _ in range(self.options.workers):
                 await self.start_worker(stage, url)
-            await until_consumed(broker, QUEUE, self.options.workers)
+            await until_consumed(broker, QUEUE, self.options.workers, stage.children.values())
             producing = asyncio.create_task(self.produce(broker))
             for _ in range(self.options.rounds):
                 for kind in KINDS:
+                    await until_consumed(broker, QUEUE, self.options.workers, stage.children.values())
                     await self.break_and_watch(stage, network, url, kind)
             producing.cancel()
             await asyncio.gather(producing, return_exceptions=True)
@@ -120,6 +122,7 @@ class SelfHeal:
 
     async def break_and_watch(self, stage: Stage, network: Proxy, url: str, kind: str) -> None:
         """Wait until work goes on, break something, mend it, and wait until work goes on again."""
+        await self.watch.until(self.caught_up, "the workers to catch up")
         await self.more_is_handled(self.options.between)
         at_s, broken_s = time.time(), time.monotonic()
         if kind == "worker":
@@ -145,6 +148,11 @@ class SelfHeal:
         healed_s = time.monotonic() - broken_s
         self.faults.append(Fault(kind, at_s, 0.0 if kind == "worker" else down_s, healed_s))
         stage.progress.say(f"{said}; messages were handled again {healed_s:.2f} s after the blow")
+
+    def caught_up(self) -> bool:
+        """Next to nothing waits, neither here nor in the broker."""
+        waiting = self.posted - self.ledger.effects()
+        return bool(waiting < CAUGHT_UP_S * self.options.rate + self.options.workers)
 
     async def more_is_handled(self, count: int) -> None:
         wanted = self.ledger.counts()[1] + count
@@ -217,7 +225,7 @@ def judge(
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     made = parser(__doc__, "selfheal")
-    made.add_argument("--rounds", type=int, default=3, help="how often each of the three is killed (3)")
+    made.add_argument("--rounds", type=int, default=2, help="how often each of the three is killed (2)")
     made.add_argument("--workers", type=int, default=3, help="how many workers (3)")
     made.add_argument("--rate", type=float, default=200, help="messages a second (200)")
     made.add_argument("--work-ms", type=float, default=10, help="what a message takes (10)")

@@ -71,7 +71,7 @@ class Spike:
             hear = self.counter(watch, seen)
             variables = {**self.variables, "LEVERET_URL": stage.broker.url}
             await stage.start("worker", "examples.spike.worker", hear=hear, variables=variables)
-            await until_consumed(broker, QUEUE)
+            await until_consumed(broker, QUEUE, 1, stage.children.values())
 
             async def request() -> bool:
                 await broker.publish(QUEUE, {"what": "something that takes time"})

@@ -176,7 +176,20 @@ def test_what_does_not_hold_is_named(damage: Any, expectation: str) -> None:
 
 
 def test_a_small_run_shows_all_of_it(tmp_path: Path) -> None:
-    options = ["--mails", "12", "--mails-down", "4", "--at-once", "4", "--takes-ms", "60", "--down-s", "0.5"]
+    options = [
+        "--mails",
+        "12",
+        "--mails-down",
+        "3",
+        "--at-once",
+        "4",
+        "--think-ms",
+        "10",
+        "--takes-ms",
+        "60",
+        "--down-s",
+        "0.5",
+    ]
     ended = run_example("mail", tmp_path, "--headless", *options)
     assert_held(ended)
     assert "waiting for it" in ended.output

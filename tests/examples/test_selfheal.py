@@ -171,7 +171,7 @@ def test_rates_are_counted_in_ticks() -> None:
 
 def test_a_small_run_loses_nothing(tmp_path: Path) -> None:
     ended = run_example(
-        "selfheal", tmp_path, "--rounds", "1", "--workers", "2", "--between", "40", "--down-s", "0.3"
+        "selfheal", tmp_path, "--rounds", "1", "--workers", "2", "--between", "20", "--down-s", "0.3"
     )
     assert_held(ended, "selfheal")
     for what in ("killed worker-1 ", "killed the broker ", "cut the network "):

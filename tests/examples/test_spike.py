@@ -75,7 +75,7 @@ def test_the_terminal_shows_numbers_and_lines() -> None:
 
 
 def test_a_small_run_shows_all_of_it(tmp_path: Path) -> None:
-    options = ["--before-s", "0.5", "--spike-s", "1", "--normal", "40", "--slots", "8", "--work-ms", "50"]
+    options = ["--before-s", "0.4", "--spike-s", "0.6", "--normal", "40", "--slots", "8", "--work-ms", "50"]
     ended = run_example("spike", tmp_path, *options, "--patience-s", "0.3")
     assert_held(ended, "spike")
 
