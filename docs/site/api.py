@@ -105,6 +105,9 @@ class Writer:
     def class_(self, target: griffe.Class, name: str, options: list[str], depth: int) -> list[str]:
         body = documentation(target)
         bases = [annotation(self.public, base) for base in target.bases]
+        bases = [
+            base for base in bases if not base.startswith("leveret.") or base in self.public.names.values()
+        ]
         body += [f"Derives from {', '.join(f'`{base}`' for base in bases)}.", ""] if bases else []
         for member in members(self.public, target):
             body += self.describe(member, member.name, [], depth + 1)

@@ -19,6 +19,15 @@ SOURCE: Final = Path(__file__).resolve().parent.parent.parent / "src"
 ROOT: Final = "leveret"
 # In this order; the root, which repeats what the others have, is last and describes what is left.
 PACKAGES: Final = ("leveret.client", "leveret.worker", "leveret.embed", "leveret.testing", ROOT)
+# Imported from modules of their own, since not everybody needs what they need; and what options are declared by.
+ALSO: Final = {
+    "leveret.worker": (
+        "declared.Settings",
+        "idempotency.Idempotency", "idempotency.Store", "idempotency.MemoryStore", "idempotency.SQLiteStore",
+        "idempotency.Answer", "idempotency.Claim",
+        "ratelimit.RateLimit", "timelimits.TimeLimit", "metrics.Metrics", "tracing.Tracing",
+    ),
+}  # fmt: skip
 # The broker's own, which an embedded one gives access to: named in signatures, described in the source.
 INTERNAL: Final = ("leveret.clock", "leveret.core", "leveret.message", "leveret.server", "leveret.wire")
 # Not public, and named in public signatures all the same; to be made public or taken out of them.
@@ -47,6 +56,18 @@ PARTS: Final = frozenset(
         "LeveretApp.close", "RunningApp.start", "RunningApp.stop",
     }
 )  # fmt: skip
+# What one looks for comes first; the rest follows by name.
+FIRST: Final = (
+    "connect",
+    "connect_sync",
+    "Client",
+    "Consumer",
+    "Message",
+    "SyncClient",
+    "App",
+    "Task",
+    "LeveretBroker",
+)
 SHOWN: Final = ("__call__",)  # with two underscores, and yet for users
 
 
@@ -85,6 +106,9 @@ class Public:
                     self.names[target.path] = entry.name
                     self.entries[_home(target.path) or package].append(entry)
 
+        for entries in self.entries.values():
+            entries.sort(key=_place)
+
     def _listed(self, package: str) -> list[str]:
         """The names of a package's `__all__`, in full."""
         if package == ROOT:
@@ -94,6 +118,7 @@ class Public:
         else:
             return []
         names = [name for each in module.exports or () for name in _exported(module, each)]
+        names += ALSO.get(package, ())
         return [f"{package}.{name}" for name in names if not name.startswith("__")]
 
     def _target(self, name: str) -> griffe.Object | None:
@@ -135,6 +160,11 @@ class Public:
             return known
         parent, _, last = path.rpartition(".")
         return f"{self.name_of(parent)}.{last}" if parent else path
+
+
+def _place(entry: Entry) -> tuple[int, str]:
+    name = entry.target.name
+    return (FIRST.index(name) if name in FIRST else len(FIRST), name)
 
 
 def _home(path: str) -> str:
@@ -181,7 +211,8 @@ def _is_for_users(target: griffe.Object, member: griffe.Object) -> bool:
     assert owner is not None
     if f"{target.name}.{member.name}" in PARTS:
         return False
-    if "instance-attribute" in member.labels and "class-attribute" not in member.labels:
+    fields = "dataclass" in owner.labels
+    if "instance-attribute" in member.labels and "class-attribute" not in member.labels and not fields:
         explained = re.search(rf"`{member.name}`|^ *{member.name}: ", docstring(owner), re.MULTILINE)
         return bool(docstring(member)) or explained is not None
     if isinstance(member.filepath, Path) and member.lineno and owner.lineno:
