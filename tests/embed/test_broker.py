@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+import leveret
 from leveret.embed import Broker
 from leveret.errors import ClientError, ConfigError, DirectoryLocked, StoreError
 from leveret.wire import methods, requests
@@ -309,5 +310,20 @@ def test_looking_shows_what_is_ready_and_how_it_came() -> None:
             ]  # fmt: skip
             assert (seen[0].exchange, seen[0].key, seen[0].queue) == ("", "q", "q")
             assert seen[0].properties.delivery_mode == 2
+
+    run(main())
+
+
+def test_our_client_connects_without_a_socket() -> None:
+    async def main() -> None:
+        async with Broker(users={"me": {"password": "secret"}}) as broker, broker.connect() as client:
+            await client.declare_queue(leveret.Queue("q"))
+            await client.publish_many("q", [b"%d" % n for n in range(1_000)])
+            found = [message.body async for message in client.drain("q")]
+            assert found == [b"%d" % n for n in range(1_000)]
+            assert client.server.product == "Leveret"
+        async with Broker(vhosts=["shop"]) as broker:
+            with pytest.raises(ClientError, match="no virtual host '/'"):
+                broker.connect()
 
     run(main())

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import leveret
 from leveret.embed import ThreadedBroker, run_in_thread
 from leveret.errors import ClientError, ConfigError, DirectoryLocked
 
@@ -130,3 +131,45 @@ def test_its_time_can_be_moved() -> None:
         assert bodies(broker, "q") == [b"short"]
         broker.advance(2)
         assert bodies(broker, "q") == []
+
+
+def test_a_thread_that_has_ended_is_not_waited_for() -> None:
+    broker = run_in_thread()
+    broker.stop()
+    with pytest.raises(ClientError, match="has ended"):
+        broker.queues()
+
+
+def test_what_runs_on_the_thread_ends_with_it() -> None:
+    ended = threading.Event()
+
+    async def go_on() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async def begin() -> None:
+        tasks.append(asyncio.create_task(go_on()))
+
+    tasks: list[asyncio.Task[None]] = []
+    with run_in_thread() as broker:
+        broker.do(begin())
+    assert ended.is_set()
+
+
+def test_our_clients_connect_from_any_loop_and_from_none() -> None:
+    async def main(broker: ThreadedBroker) -> None:
+        async with broker.connect() as client, leveret.connect(broker) as other:
+            await client.declare_queue(leveret.Queue("q"))
+            await other.publish("q", b"one")
+
+    users = {"me": {"password": "a/b"}}
+    with run_in_thread(vhosts=["shop", "/"], users=users) as broker:
+        with pytest.raises(leveret.ConnectFailed, match="refused"):
+            run(main(broker))  # the second is guest, by its own word
+    with run_in_thread() as broker:
+        run(main(broker))
+        with broker.connect_sync() as client:
+            client.publish("q", b"two")
+        assert bodies(broker, "q") == [b"one", b"two"]

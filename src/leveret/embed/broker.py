@@ -91,6 +91,7 @@ class Broker:
             raise
         self._server = server
         self._failure = ""
+        self._ending = None
         try:
             await server.start(listen=self._wanted is not None)
         except BaseException:
@@ -167,8 +168,15 @@ class Broker:
         return self._here().dial(protocol_factory())
 
     def connect(self, **options: Any) -> Client:
-        """A client of this broker, as `leveret.connect(broker, **options)` makes it, with `credentials` that let in."""
+        """A client of this broker, as `leveret.connect(broker, **options)` makes it, with `credentials` that let in.
+        Without a socket it is in the virtual host '/'. Raises ClientError if there is none."""
         import leveret
+
+        if "/" not in self.config.vhosts:
+            raise ClientError(
+                "this broker has no virtual host '/', which connections without a socket are in: listen, and connect to"
+                " its url"
+            )
 
         options.setdefault("credentials", self.credentials)
         return leveret.connect(self, **options)

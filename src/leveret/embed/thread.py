@@ -23,6 +23,7 @@ from leveret.server.server import GOODBYE_S
 
 if TYPE_CHECKING:
     from leveret.client import Client
+    from leveret.client.sync import SyncClient
 
 T = TypeVar("T")
 CALL_S: Final = 60.0  # the longest that a call of the thread may take
@@ -43,12 +44,15 @@ class LoopThread:
         finally:
             self.loop.close()
 
-    def do(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run this on the loop, and wait for what comes of it."""
+    def do(self, work: Coroutine[Any, Any, T], timeout_s: float | None = CALL_S) -> T:
+        """Run this on the loop, and wait for what comes of it. Raises ClientError when the thread has ended."""
+        if not self.thread.is_alive():
+            work.close()
+            raise ClientError(f"the thread '{self.thread.name}' has ended")
         if threading.current_thread() is self.thread:
             work.close()
             raise ClientError("called on the broker's own thread, which would wait for itself")
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(CALL_S)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout_s)
 
     def stop(self) -> None:
         if self.thread.is_alive():
@@ -57,6 +61,10 @@ class LoopThread:
             self.thread.join()
 
     async def _end_tasks(self) -> None:
+        left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
         await self.loop.shutdown_asyncgens()
         await self.loop.shutdown_default_executor()
 
@@ -79,7 +87,7 @@ class ThreadedBroker:
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the broker's loop, and return what it returns."""
-        return self._runner.do(work)
+        return self._runner.do(work, None)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -116,19 +124,16 @@ class ThreadedBroker:
         return transport
 
     def connect(self, **options: Any) -> Client:
-        """A client for the loop of the caller, as `leveret.connect(broker, **options)` makes it, with credentials that
-        let in."""
+        """A client for the loop of the caller: `leveret.connect(broker.url, **options)`."""
         import leveret
 
-        options.setdefault("credentials", self.broker.credentials)
-        return leveret.connect(self, **options)
+        return leveret.connect(self.url, **options)
 
-    def connect_sync(self, **options: Any) -> Any:
-        """The same for code without a loop (`leveret.connect_sync`)."""
+    def connect_sync(self, **options: Any) -> SyncClient:
+        """A client for code without a loop: `leveret.connect_sync(broker.url, **options)`."""
         import leveret
 
-        options.setdefault("credentials", self.broker.credentials)
-        return leveret.connect_sync(self, **options)
+        return leveret.connect_sync(self.url, **options)
 
     def queues(self) -> list[str]:
         """The names of its queues."""

@@ -81,8 +81,8 @@ class RunningApp:
         app = self.app
         self._before = (app.urls, app.connect_options)
         kept = {name: value for name, value in app.connect_options.items() if name not in OF_CONNECTION}
-        app.urls = (self.broker,)
-        app.connect_options = {**kept, "credentials": self.broker.broker.credentials}
+        app.urls = (self.broker.url,)
+        app.connect_options = kept
         try:
             self.running = app.running(clock=self._clock, on_error=self._failed, **self._options)
             await self.running.start()
@@ -181,7 +181,7 @@ class ThreadedApp:
 
     def do(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine on the app's loop, and return what it returns."""
-        return self._runner.do(work)
+        return self._runner.do(work, None)
 
     def post(self, task: Any, *args: Any, **kwargs: Any) -> None:
         """`task.post(...)` on the app's loop."""
