@@ -165,9 +165,9 @@ def test_our_clients_connect_from_any_loop_and_from_none() -> None:
             await other.publish("q", b"one")
 
     users = {"me": {"password": "a/b"}}
-    with run_in_thread(vhosts=["shop", "/"], users=users) as broker:
-        with pytest.raises(leveret.ConnectFailed, match="refused"):
-            run(main(broker))  # the second is guest, by its own word
+    refused = pytest.raises(leveret.ConnectFailed, match="refused")
+    with run_in_thread(vhosts=["shop", "/"], users=users) as broker, refused:
+        run(main(broker))  # the second is guest, by its own word
     with run_in_thread() as broker:
         run(main(broker))
         with broker.connect_sync() as client:
