@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -61,7 +62,9 @@ def act(job: Any) -> Any:
         return os.getpid()
     if what == "nothing":
         return None
-    if what == "kill":
+    if what == "log":
+        logging.getLogger("shop").info(argument)
+    elif what == "kill":
         os.kill(os.getpid(), argument)
     elif what == "exit":
         os._exit(argument)

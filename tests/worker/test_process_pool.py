@@ -7,6 +7,7 @@ limits that are to pass.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -389,6 +390,55 @@ def test_a_handler_of_the_program_itself_is_found_by_its_file(monkeypatch: pytes
     monkeypatch.delattr(Program, "__file__")
     with pytest.raises(ConfigError, match="interactive session"):
         hello(Target("__main__", "resize"))
+
+
+def test_a_process_logs_as_its_parent_does(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s of %(name)s: %(message)s"))
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [handler])
+    monkeypatch.setattr(root, "level", logging.INFO)
+
+    async def test(pool: ProcessPool, results: Results) -> None:
+        pool.submit(["log", "resized"], results)
+        await results.until(1)
+
+    with_pool(test)
+    assert "INFO of shop: resized" in capfd.readouterr().err
+
+
+def test_deaths_are_noticed_where_no_descriptor_tells_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "pidfd_open")
+    monkeypatch.delattr(os, "memfd_create")
+
+    async def test(pool: ProcessPool, results: Results) -> None:
+        pool.submit(["exit", 3], results)
+        pool.submit(["fine", 1], results)
+        await results.until(2)
+        assert results.told[1] == (1, None)
+        assert results.errors == ["resize: the process ended with exit code 3 while it did this job"]
+
+    with_pool(test)
+
+
+def test_it_works_on_uvloop() -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def test() -> None:
+        pool, results = ProcessPool(Target(JOBS, "act"), 2), Results()
+        await pool.open()
+        for number in range(100):
+            pool.submit(["fine", number], results)
+        await results.until(100)
+        pool.submit(["kill", 9], results)
+        pool.submit(["large", b"x" * (4 << 20)], results)
+        await results.until(102)
+        await pool.close(1.0)
+        assert results.errors == ["leveret: the process died with signal 9 (SIGKILL) while it did this job"]
+
+    uvloop.run(test())
 
 
 def test_how_a_process_ended_is_said_in_words() -> None:

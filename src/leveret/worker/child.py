@@ -11,6 +11,7 @@ RETURNED; see `process_link` for the other side.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import mmap
 import os
 import select
@@ -27,7 +28,7 @@ from typing import Any, Final
 
 import msgspec
 
-HELLO: Final = 0  # {"module", "qualname", "main", "path", "pythonpath"}
+HELLO: Final = 0  # {"module", "qualname", "main", "path", "pythonpath", "log"}
 JOBS: Final = 1  # [[number, job], ...]
 RECALL: Final = 2  # give back what has not begun
 STOP: Final = 3  # do what is there, then end
@@ -107,7 +108,11 @@ def load(hello: dict[str, Any]) -> Any:
         spec.loader.exec_module(made)
     from leveret.worker.interfaces import Target
 
-    return Target(module, hello["qualname"]).load()
+    runner = Target(module, hello["qualname"]).load()
+    if hello["log"] is not None:  # unless the application has set it up when it was imported
+        level, text = hello["log"]
+        logging.basicConfig(level=level, format=text)
+    return runner
 
 
 class Child:

@@ -7,6 +7,7 @@ Frames go over a socket that never blocks the loop; what the process does right 
 from __future__ import annotations
 
 import asyncio
+import logging
 import mmap
 import os
 import signal
@@ -57,6 +58,7 @@ class ProcessLink:
             os.close(shared_fd)
         self.pid: int = self._process.pid
         self.ended = False
+        self._ending = False
         # The socket stays open as long as anything that a handler started has it: the process itself tells when it ends.
         self._pid_fd = os.pidfd_open(self.pid) if hasattr(os, "pidfd_open") else -1
         self._loop.add_reader(self._socket.fileno(), self._readable)
@@ -148,8 +150,9 @@ class ProcessLink:
             self._loop.remove_writer(self._socket.fileno())
 
     def _exited(self) -> None:
-        if self.ended:
+        if self._ending:
             return
+        self._ending = True
         self._readable()  # what it said last
         self.kill()  # and what it left behind
         code = self._process.wait()
@@ -188,7 +191,17 @@ def hello(target: Target) -> dict[str, Any]:
         "main": main,
         "path": sys.path,
         "pythonpath": os.environ.get("PYTHONPATH"),
+        "log": _log_settings(),
     }
+
+
+def _log_settings() -> list[Any] | None:
+    """Level and format of what this process logs, for the child to log alike; None if nobody has set that up."""
+    root = logging.getLogger()
+    if not root.handlers:
+        return None
+    formatter = root.handlers[0].formatter
+    return [root.level, None if formatter is None else formatter._fmt]
 
 
 def how_ended(code: int) -> str:
