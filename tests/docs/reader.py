@@ -5,9 +5,11 @@ Knows processes and a broker of its own; which blocks mean what is said in test_
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
+import random
 import re
 import shlex
 import signal
@@ -16,7 +18,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -43,9 +44,12 @@ class Broker:
 
 
 def free_port() -> str:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return str(listening.getsockname()[1])
+    """One that the system does not give away by itself: outgoing connections of others get theirs from above."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as listening, contextlib.suppress(OSError):
+            listening.bind(("127.0.0.1", port))
+            return str(port)
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -134,7 +138,7 @@ class Lines:
             self.process.stdout.close()
 
 
-@contextmanager
+@contextlib.contextmanager
 def running_broker(folder: Path, *, of_its_own: bool = True) -> Iterator[Broker]:
     """Of its own: in a process that `leveret status` and the like can look at. Otherwise in this one, which is quicker."""
     data = folder / "data"
@@ -146,7 +150,7 @@ def running_broker(folder: Path, *, of_its_own: bool = True) -> Iterator[Broker]
             yield Broker(embedded.broker.address[1], data)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _started(data: Path, folder: Path) -> Iterator[int]:
     options = ["--data", str(data), "--amqp-port", "0", "--log-format", "json"]
     running = Lines([sys.executable, "-m", "leveret", "serve", *options], folder, environment())
