@@ -1,63 +1,45 @@
-"""Handlers that a process of the pool finds again by importing this module."""
+"""Jobs as middleware sees them, made up."""
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
-import msgspec
-
-from leveret import Reject, RetryLater
-from leveret.client.topology import Retry
-from leveret.worker import App
-
-app = App(name="jobs")
-AT_ONCE = Retry(max=1, delay_s=0.0, max_delay_s=0.0)
+from leveret.worker.interfaces import ConsumerInfo, Job
 
 
-class Pair(msgspec.Struct):
-    left: int
-    right: int
+@dataclass
+class FakeMessage:
+    body: bytes = b""
+    message_id: str | None = None
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    timestamp: int | None = None
+    headers: dict[str, Any] = field(default_factory=dict)
+    exchange: str = ""
+    key: str = "emails"
+    size_bytes: int = 0
+    attempts: int = 1
 
 
-@app.resource
-def number() -> Iterator[int]:
-    yield os.getpid()
+def info(name: str = "send", pool: str = "async", timeout_s: float | None = None) -> ConsumerInfo:
+    return ConsumerInfo(name, "emails", "consumer", pool, timeout_s, 5)
 
 
-@app.resource(scope="job")
-def session(number: int) -> Iterator[str]:
-    yield f"session in {number}"
+def job(consumer: ConsumerInfo | None = None, **message: Any) -> Job:
+    return Job(consumer or info(), FakeMessage(**message))
 
 
-@app.consumer("pairs", pool="process", concurrency=1, retry=AT_ONCE)
-def add(pair: Pair) -> Pair:
-    return Pair(pair.left + pair.right, os.getpid())
+class Clock:
+    """Time that stands still until it is moved; `sleep` moves it."""
 
+    def __init__(self, now: float = 1_000_000.0) -> None:
+        self.now = now
+        self.slept: list[float] = []
 
-@app.consumer("resources", pool="process", concurrency=1)
-def with_resources(body: bytes, number: int, session: str) -> str:
-    return f"{number == os.getpid()} {session == f'session in {number}'}"
+    def __call__(self) -> float:
+        return self.now
 
-
-@app.consumer("failing", pool="process", concurrency=1, retry=AT_ONCE)
-def failing(what: str) -> None:
-    if what == "reject":
-        raise Reject("not this")
-    if what == "later":
-        raise RetryLater("not yet", delay_s=0.0)
-    if what == "die":
-        os.kill(os.getpid(), signal.SIGKILL)
-    raise ValueError("broken")
-
-
-@app.consumer("endless", pool="process", concurrency=1, timeout_s=0.2, retry=Retry(max=0))
-def endless(body: bytes) -> None:
-    threading.Event().wait()
-
-
-@app.task(queue="sums", pool="process", concurrency=1)
-def total(numbers: list[int]) -> int:
-    return sum(numbers)
+    async def sleep(self, seconds_s: float) -> None:
+        self.slept.append(seconds_s)
+        self.now += seconds_s

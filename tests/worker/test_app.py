@@ -202,8 +202,9 @@ def test_defaults_of_pools_follow_the_function() -> None:
     app = App()
     assert app.consumer("a")(coroutine).declared.pool == "async"
     assert app.consumer("b")(plain).declared.pool == "thread"
-    assert app.consumer("c", concurrency=3)(coroutine).declared.prefetch == 3
-    assert app.consumer("d")(coroutine).declared.prefetch == "auto"
+    assert app.consumer("c", concurrency=3)(coroutine).declared.first_prefetch == 3
+    assert app.consumer("d")(coroutine).declared.first_prefetch == 16
+    assert app.consumer("e", pool="process", concurrency=3)(plain).declared.first_prefetch == 6
 
 
 def test_a_type_that_is_known_where_the_handler_is() -> None:

@@ -11,7 +11,7 @@ from leveret.client import Client
 from leveret.worker import Running
 
 from .inside import Body, dead_letters, run, until
-from .jobs import Pair, app, total
+from .process_app import Pair, app, total
 
 
 def run_queue(queue: str, body: Body) -> None:

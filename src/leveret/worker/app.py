@@ -400,11 +400,8 @@ def _made(
     """The handler with its settings checked, and its queue as they need it. Raises ConfigError."""
     where = arguments.where
     pool = declaring.checked_pool(where, function, settings.get("pool", UNSET))
-    given = settings.get("concurrency", UNSET)
-    concurrency = declaring.checked_concurrency(where, pool, given)
-    prefetch = declaring.checked_prefetch(
-        where, pool, settings.get("prefetch", UNSET), concurrency, given is not UNSET
-    )
+    concurrency = declaring.checked_concurrency(where, pool, settings.get("concurrency", UNSET))
+    prefetch = declaring.checked_prefetch(where, settings.get("prefetch", UNSET))
     group_by = settings.get("group_by")
     _check_group(kind, arguments, group_by)
     _check_process(pool, function, arguments, settings)

@@ -23,6 +23,7 @@ from leveret.client.serialize import Serializers
 from leveret.errors import ConfigError, InvalidMessage
 
 JSON: Final = "application/json"
+_ENCODER: Final = msgspec.json.Encoder(enc_hook=typed.model_as_json)
 
 
 class Names(Protocol):
@@ -44,15 +45,18 @@ class Parameter:
     default: Any  # inspect.Parameter.empty: it has to be there
 
 
-def _check_type(kind: Any, where: str) -> None:
-    """Raises ConfigError for what msgspec cannot decode into."""
+def _check_type(kind: Any, where: str) -> bool:
+    """Whether it leaves anything open. Raises ConfigError for what msgspec cannot decode into."""
+    loose = False
     pending: list[Any]
     try:
         pending = [msgspec.inspect.type_info(kind)]
     except TypeError as error:
         raise ConfigError(f"{where}: {error}") from None
+    seen: set[type] = set()  # types may contain themselves
     while pending:
         found = pending.pop()
+        loose = loose or isinstance(found, msgspec.inspect.AnyType)
         if isinstance(found, msgspec.inspect.CustomType):
             if not typed.is_model(found.cls):
                 raise ConfigError(
@@ -65,6 +69,10 @@ def _check_type(kind: Any, where: str) -> None:
                 pending.append(inner)
         for name in ("types", "item_types"):
             pending.extend(getattr(found, name, ()))
+        if hasattr(found, "fields") and found.cls not in seen:
+            seen.add(found.cls)
+            pending.extend(field.type for field in found.fields)
+    return loose
 
 
 class Arguments:
@@ -92,6 +100,7 @@ class Arguments:
         self.messages: list[str] = []
         self.resources: list[str] = []
         self.returns: Any = Any
+        self._loose = serializers is not serialize.DEFAULT  # types, or own serializers, say less than all
         self._read(resources, local_names)
         self.names = [parameter.name for parameter in self.data]
         self._single = self.data[0].type if len(self.data) == 1 and not task else None
@@ -120,7 +129,7 @@ class Arguments:
             elif name in resources:
                 self.resources.append(name)
             else:
-                _check_type(kind, f"{self.where}, parameter {name!r}")
+                self._loose = _check_type(kind, f"{self.where}, parameter {name!r}") or self._loose
                 self.data.append(Parameter(name, kind, parameter.default))
         if not self.data and not self.messages and not self.task:
             raise ConfigError(
@@ -242,10 +251,18 @@ class Arguments:
         """The body of a task called with these, checked. Raises TypeError as a call does, InvalidMessage by its field."""
         body = self.pack(args, kwargs)
         try:
-            encoded, _ = self.serializers.encode(body, JSON)
+            if self._loose:
+                encoded, _ = self.serializers.encode(body, JSON)
+            else:
+                encoded = _ENCODER.encode(
+                    body
+                )  # that it can be read again as what it is to be is looked at here
             self.values(encoded, JSON)
         except InvalidMessage as error:
             raise InvalidMessage(f"{self.where} cannot be posted: {error.text}") from None
+        except Exception as error:
+            worded = typed.cannot_encode(body, _ENCODER.encode, error, JSON).text
+            raise InvalidMessage(f"{self.where} cannot be posted: {worded}") from None
         return encoded
 
     def pack(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

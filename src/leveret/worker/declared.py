@@ -17,6 +17,7 @@ from leveret.worker.schedule import Schedule
 
 ASYNC_CONCURRENCY: Final = 100
 THREADS: Final = 8
+FIRST_PREFETCH: Final = 16
 MOST_CONCURRENCY: Final = 65_535  # the largest prefetch
 DEFAULT_RETRY: Final = Retry()
 
@@ -35,7 +36,8 @@ class Settings(TypedDict, total=False):
     pool: async (a coroutine function), thread (blocking code), process (code that computes).
     retry: a Retry, or None for none. timeout_s: longer work is a failure; an async handler is cancelled, a thread is
     left to itself (it cannot be ended), a process is killed. group_by: messages of one group are worked on one at a
-    time, in order. prefetch: how many messages are asked for ahead. queue: how the queue is to be declared.
+    time, in order. prefetch: how many messages are here at once; "auto" follows how fast they are worked through.
+    queue: how the queue is to be declared.
     recycle_after: jobs after which a process of the pool is replaced. memory_limit_bytes: above it, too.
     """
 
@@ -96,6 +98,11 @@ class Declared:
     topic: Topic | None = None
 
     @property
+    def first_prefetch(self) -> int:
+        """What "auto" begins with: not more than is worked on at once, so that others have something, too."""
+        return 2 * self.concurrency if self.pool == "process" else min(self.concurrency, FIRST_PREFETCH)
+
+    @property
     def where(self) -> str:
         return self.arguments.where
 
@@ -153,14 +160,9 @@ def checked_concurrency(where: str, pool: str, given: int | Unset) -> int:
     return given
 
 
-def checked_prefetch(
-    where: str, pool: str, given: Any, concurrency: int, concurrency_given: bool
-) -> int | str:
-    """By default as many as are worked on; where that is many by default, as many as the speed of the work calls for."""
+def checked_prefetch(where: str, given: Any) -> int | str:
     if isinstance(given, Unset):
-        if pool == "async":
-            return concurrency if concurrency_given else "auto"
-        return concurrency if pool == "thread" else min(2 * concurrency, MOST_CONCURRENCY)
+        return "auto"
     if given == "auto" or (isinstance(given, int) and not isinstance(given, bool) and 1 <= given <= 65_535):
         checked: int | str = given
         return checked

@@ -156,14 +156,18 @@ class Running:
         ahead = [one.prefetch for one in group if isinstance(one.prefetch, int)]
         prefetch = max(ahead) if len(ahead) == len(group) else "auto"
         if topic is None:
-            return self.client.consume(declared.queue, prefetch=prefetch)
-        return self.client.subscribe(
-            topic.pattern,
-            name=None if topic.ephemeral else declared.queue.name,
-            exchange=topic.exchange,
-            prefetch=prefetch,
-            queue=None if topic.ephemeral else declared.queue,
-        )
+            consumer = self.client.consume(declared.queue, prefetch=prefetch)
+        else:
+            consumer = self.client.subscribe(
+                topic.pattern,
+                name=None if topic.ephemeral else declared.queue.name,
+                exchange=topic.exchange,
+                prefetch=prefetch,
+                queue=None if topic.ephemeral else declared.queue,
+            )
+        if prefetch == "auto":
+            consumer.prefetch.count = max(one.first_prefetch for one in group)
+        return consumer
 
     def _go(self, work: Any) -> None:
         task: asyncio.Task[None] = asyncio.create_task(work)
@@ -249,13 +253,10 @@ class Running:
 
 
 def with_concurrency(declared: Declared, concurrency: int | None) -> Declared:
-    """The handler with another concurrency, and prefetch if that followed it."""
+    """The handler with another concurrency."""
     if concurrency is None or declared.concurrency == concurrency:
         return declared
-    prefetch = declared.prefetch
-    if prefetch == "auto" or prefetch == declared.concurrency:
-        prefetch = concurrency
-    return dataclasses.replace(declared, concurrency=concurrency, prefetch=prefetch)
+    return dataclasses.replace(declared, concurrency=concurrency)
 
 
 def by_queue(handlers: Iterable[Declared]) -> list[list[Declared]]:
