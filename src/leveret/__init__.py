@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Backoff,
         Buffer,
         Client,
+        Compression,
         Consumer,
         Exchange,
         Message,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         Refused,
         Reject,
         RetryLater,
+        SpoolError,
         Stale,
         Unroutable,
         Unsupported,
@@ -59,7 +61,7 @@ if TYPE_CHECKING:
     from leveret.worker import App
 
 _CLIENT = (
-    "Backoff Buffer Client Consumer Exchange Message Outcome Queue Retry Serializer Serializers Target"
+    "Backoff Buffer Client Compression Consumer Exchange Message Outcome Queue Retry Serializer Serializers Target"
     " connect exchange topic"
 )
 _SYNC = "SyncClient SyncConsumer SyncMessage connect_sync"
@@ -67,7 +69,7 @@ _EMBED = "Broker run_in_thread"
 _WORKER = "App"
 _ERRORS = (
     "AlreadySettled BufferFull CallFailed CallTimeout ClientError Closed ConnectFailed Disconnected InvalidAddress"
-    " InvalidMessage LeveretError NotConfirmed Refused Reject RetryLater Stale Unroutable Unsupported"
+    " InvalidMessage LeveretError NotConfirmed Refused Reject RetryLater SpoolError Stale Unroutable Unsupported"
 )
 _WHERE = {
     **dict.fromkeys(_CLIENT.split(), "leveret.client"),
@@ -89,6 +91,7 @@ __all__ = [
     "Client",
     "ClientError",
     "Closed",
+    "Compression",
     "ConnectFailed",
     "Consumer",
     "Disconnected",
@@ -106,6 +109,7 @@ __all__ = [
     "RetryLater",
     "Serializer",
     "Serializers",
+    "SpoolError",
     "Stale",
     "SyncClient",
     "SyncConsumer",

@@ -458,7 +458,7 @@ def test_a_fast_consumer_is_given_more_and_loses_nothing() -> None:
     async def work(client: Client) -> None:
         await fill(client, 3000)
         consumer = client.consume("q")
-        consumer._prefetch._every_s = 0.0
+        consumer.prefetch._every_s = 0.0
         found: list[object] = []
         async for message in consumer:
             found.append(message.data)
@@ -466,7 +466,7 @@ def test_a_fast_consumer_is_given_more_and_loses_nothing() -> None:
             if len(found) == 3000:
                 break
         assert sorted(set(map(str, found)), key=int) == [str(n) for n in range(3000)]
-        assert consumer._prefetch.count > FIRST
+        assert consumer.prefetch.count > FIRST
         await consumer.close()
 
     run(work)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from leveret.client.backoff import Backoff
 from leveret.client.client import Client
+from leveret.client.compress import Compression
 from leveret.client.consumer import Consumer
 from leveret.client.engine.message import Message
 from leveret.client.features import Features, ServerInfo
@@ -22,6 +23,7 @@ __all__ = [
     "Binding",
     "Buffer",
     "Client",
+    "Compression",
     "Consumer",
     "Exchange",
     "Features",

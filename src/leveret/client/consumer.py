@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -75,22 +76,23 @@ class Consumer:
         self._client = client
         self._spec = queue
         self._declare = declare
-        self._prefetch = Prefetch(prefetch)
+        self.prefetch = Prefetch(prefetch)
         self._exclusive = exclusive
         self._no_ack = auto_ack
         self._arguments = dict(arguments)
         if priority is not None:
             self._arguments["x-priority"] = priority
-        self._ready: deque[Message] = deque()
+        self.ready: deque[Message] = deque()  # here, and not handed out
+        self.on_ready: Callable[[], None] | None = None  # told when there are some, or it has ended
         self._waiter: asyncio.Future[None] | None = None
         self._error: LeveretError | None = None
         self._channel: Channel | None = None
         self._link: Link | None = None
-        self._started = False
+        self.started = False
         self._running = False  # it has begun once: from then on it begins again by itself
         self._stale = False  # the broker has ended it since it was begun last
-        self._closed = False
-        self._dropped = False
+        self.ended = False
+        self.dropped = False
         self._closing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._tag = 0  # of the consumer on its channel: adjusting the prefetch makes a new one
@@ -99,10 +101,10 @@ class Consumer:
 
     async def start(self) -> None:
         """Begin to consume, and return when the broker has agreed. Raises Refused, Disconnected, Unsupported."""
-        if self._started:
+        if self.started:
             return
         self._client.check_open()
-        self._started = True
+        self.started = True
         self._running = False
         self._client.consumers.add(self)
         try:
@@ -115,7 +117,7 @@ class Consumer:
                     if not self._client.reconnects:
                         raise
         except BaseException:
-            self._started = False
+            self.started = False
             self._client.consumers.discard(self)
             raise
         self._running = True
@@ -132,34 +134,32 @@ class Consumer:
         await self.close()
 
     def __aiter__(self) -> Messages:
-        return Messages(self, not self._started or self._dropped)
+        return Messages(self, not self.started or self.dropped)
 
     async def take(self) -> Message:
         """The next message. Raises StopAsyncIteration when the consumer is closed, or what ended it."""
-        if self._dropped or not self._ready:
+        if self.dropped or not self.ready:
             await self._more()
-        self._prefetch.taken += 1
-        return self._ready.popleft()
+        self.prefetch.taken += 1
+        return self.ready.popleft()
 
     async def many(self) -> list[Message]:
         """All that is here, at least one; for who handles messages in batches. Raises StopAsyncIteration at the end."""
-        if self._dropped or not self._ready:
+        if self.dropped or not self.ready:
             await self._more()
-        messages = list(self._ready)
-        self._ready.clear()
-        self._prefetch.taken += len(messages)
+        messages = list(self.ready)
+        self.ready.clear()
+        self.prefetch.taken += len(messages)
         return messages
 
     async def _more(self) -> None:
-        if self._dropped:
-            await self._revive()
-        if not self._started and not self._closed:
+        if self.dropped:
+            await self.revive()
+        if not self.started and not self.ended:
             await self.start()
-        while not self._ready:
-            if self._error is not None:
-                error, self._error = self._error, None
-                raise error
-            if self._closed:
+        while not self.ready:
+            self.raise_error()
+            if self.ended:
                 raise StopAsyncIteration
             self._waiter = asyncio.get_running_loop().create_future()
             try:
@@ -167,15 +167,21 @@ class Consumer:
             finally:
                 self._waiter = None
 
+    def raise_error(self) -> None:
+        """What has ended it, once."""
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
     async def close(self) -> None:
         """Take no more. What was not handed out is released; what was can still be settled."""
         async with self._closing:
             await self._close()
 
     async def _close(self) -> None:
-        if self._closed:
+        if self.ended:
             return
-        self._closed = True
+        self.ended = True
         self._client.consumers.discard(self)
         if self._task is not None:
             self._task.cancel()
@@ -187,55 +193,55 @@ class Consumer:
                     lambda out: methods.basic_cancel(out, channel.number, self._tag_text(), False),
                     methods.BASIC_CANCEL_OK,
                 )
-            for message in self._ready:
+            for message in self.ready:
                 if channel.settling.alive and not message.settled:
                     message.release()
             channel.settling.ending = True
             if channel.settling.unsettled == 0:
                 await link.close_channel(channel)
                 self._let_go()
-        self._ready.clear()
+        self.ready.clear()
         self._wake()
 
     def drop(self) -> None:
         """The loop that began it was left: stop, until it is iterated over again."""
-        if not self._closed:
-            self._dropped = True
+        if not self.ended:
+            self.dropped = True
             self._client.call_from_anywhere(self._close_dropped)
 
     async def _close_dropped(self) -> None:
         async with self._closing:
-            if self._dropped:
+            if self.dropped:
                 await self._close()
 
-    async def _revive(self) -> None:
+    async def revive(self) -> None:
         """It is iterated over again."""
         async with self._closing:
             await self._close()
-            self._dropped = self._closed = self._started = False
+            self.dropped = self.ended = self.started = False
 
     # ---- for the link
 
     def messages(self, messages: list[Message]) -> None:
-        if self._closed:
+        if self.ended:
             for message in messages:
                 if not message.settled:
                     message.release()
             return
-        self._ready.extend(messages)
+        self.ready.extend(messages)
         self._wake()
-        if self._prefetch.is_auto and self._prefetch.looks_due():
+        if self.prefetch.is_auto and self.prefetch.looks_due():
             self._adjust()
 
     def event(self, event: Event) -> None:
         if event.method == methods.BASIC_CANCEL:
             tag = decode_method(event.payload).fields["consumer_tag"]
-            if tag == self._tag_text() and not self._closed:
+            if tag == self._tag_text() and not self.ended:
                 log.warning("the broker cancelled the consumer of %r; it begins again", self.queue)
                 self._again()
 
     def emptied(self) -> None:
-        if self._closed and self._channel is not None and self._link is not None:
+        if self.ended and self._channel is not None and self._link is not None:
             self._client.spawn(self._link.close_channel(self._channel))
             self._let_go()
 
@@ -243,8 +249,8 @@ class Consumer:
         """Our channel has ended, with its connection or alone."""
         link = self._link
         self._let_go()
-        self._ready.clear()
-        if self._closed:
+        self.ready.clear()
+        if self.ended:
             return
         if isinstance(error, Closed) or not self._client.reconnects:
             self.fail(error)
@@ -255,7 +261,7 @@ class Consumer:
     def fail(self, error: LeveretError) -> None:
         """It ends with this error."""
         self._error = None if isinstance(error, Closed) else error
-        self._closed = True
+        self.ended = True
         self._client.consumers.discard(self)
         self._wake()
 
@@ -263,7 +269,7 @@ class Consumer:
 
     def resume(self) -> None:
         """There is a new connection."""
-        if self._started and not self._closed:
+        if self.started and not self.ended:
             self._again()
 
     def _again(self) -> None:
@@ -275,7 +281,7 @@ class Consumer:
     async def _restart(self) -> None:
         """Until it works, or the connection ends: then `resume` comes."""
         backoff = self._client.backoff.fresh()
-        while self._stale and not self._closed:
+        while self._stale and not self.ended:
             link = self._client.link
             if link is None:
                 return
@@ -283,7 +289,7 @@ class Consumer:
                 old = self._channel
                 self._let_go()
                 if old is not None:
-                    self._ready.clear()
+                    self.ready.clear()
                     await link.close_channel(old)
                 await self._begin(link)
                 continue
@@ -306,12 +312,12 @@ class Consumer:
             await self._consume(link, channel)
         except BaseException:
             self._let_go()
-            self._ready.clear()
+            self.ready.clear()
             link.leave_channel(channel)
             raise
 
     async def _consume(self, link: Link, channel: Channel) -> None:
-        number, prefetch = channel.number, self._prefetch.count
+        number, prefetch = channel.number, self.prefetch.count
         self._tag += 1
         table = encode_table(self._arguments)
 
@@ -336,6 +342,8 @@ class Consumer:
         self._channel = self._link = None
 
     def _wake(self) -> None:
+        if self.on_ready is not None:
+            self.on_ready()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -345,8 +353,8 @@ class Consumer:
         channel = self._channel
         if channel is None or self._exclusive or self._no_ack:
             return
-        buffered = len(self._ready)
-        if self._prefetch.adapt(int(channel.settling.unsettled) - buffered) and (
+        buffered = len(self.ready)
+        if self.prefetch.adapt(int(channel.settling.unsettled) - buffered) and (
             self._task is None or self._task.done()
         ):
             self._task = self._client.spawn(self._consume_anew())

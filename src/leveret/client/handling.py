@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 from leveret.client.engine.message import Handling, Message
 from leveret.client.engine.outbox import CONFIRMED, Done, Template
 from leveret.client.publisher import PUBLISH_CHANNEL, around_id, error_of, route, settle
-from leveret.client.targets import Options, Target
+from leveret.client.targets import Options, Target, target
 from leveret.errors import InvalidMessage, LeveretError
 from leveret.wire.properties import Properties, encode_properties
 
@@ -108,14 +108,14 @@ class Serving(Handling):
         return message.drop()
 
     def move(
-        self, message: Message, to: Target, headers: Mapping[str, object], delay_s: float = 0.0
+        self, message: Message, to: object, headers: dict[str, object], delay_s: float = 0.0
     ) -> Awaitable[None]:
-        """Publish a copy with some headers set, and ack the message when the broker has it."""
+        where = target(to) if isinstance(to, str) else cast(Target, to)
         message.hold()
-        template = self._copied(message, to, headers, round(delay_s * 1000))
+        template = self._copied(message, where, headers, round(delay_s * 1000))
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         publisher = self.client.publisher
-        publisher.outbox.add(template, message.raw, Moved(message, future, to))
+        publisher.outbox.add(template, message.raw, Moved(message, future, where))
         publisher.ask()
         return future
 

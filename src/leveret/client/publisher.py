@@ -303,7 +303,7 @@ class Publisher:
         template, data = self.prepare(to, body, options)
         tell = on_outcome or self.on_outcome
         if self.spooling is not None:
-            self._spool(self.spooling, to, template, data, tell, options)
+            self.spool(self.spooling, to, template, data, tell, options)
         elif tell is None:
             self.outbox.add(template, data, None)
         else:
@@ -314,7 +314,7 @@ class Publisher:
         self.ask()
         return self.room() if full else READY
 
-    def _spool(
+    def spool(
         self,
         spooling: Spooling,
         to: str | Target,
@@ -323,6 +323,7 @@ class Publisher:
         tell: OnOutcome | None,
         options: Options,
     ) -> None:
+        """Post by way of the spool. Raises SpoolError."""
         if template.makes_id:
             message_id = self.outbox.new_id()
             properties = template.before + message_id + template.after[:-1]

@@ -208,7 +208,7 @@ class Feed:
     def __init__(self, consumer: Consumer) -> None:
         self.consumer = consumer
         self._waiters: deque[Waiting[None]] = deque()
-        vars(consumer)["_wake"] = self._wake  # in place of waking a task
+        consumer.on_ready = self._wake
 
     def _wake(self) -> None:
         """By the loop: there are messages, or it has ended."""
@@ -222,17 +222,17 @@ class Feed:
     def wait(self, thread: LoopThread, timeout_s: float | None) -> bool:
         """Until there may be something. False at the end. Raises what ended it; TimeoutError."""
         consumer = self.consumer
-        if not consumer._started and not consumer._closed:
+        if consumer.dropped:
+            thread.call(consumer.revive)
+        if not consumer.started and not consumer.ended:
             thread.call(consumer.start)
         waiting: Waiting[None] = Waiting()
         self._waiters.append(waiting)
         try:
-            if consumer._ready:
+            if consumer.ready:
                 return True
-            if consumer._error is not None:
-                error, consumer._error = consumer._error, None
-                raise error
-            if consumer._closed:
+            consumer.raise_error()
+            if consumer.ended:
                 return False
             thread.expect(waiting)
             thread.wait(waiting, timeout_s)
@@ -244,16 +244,13 @@ class Feed:
 
     def owned(self) -> bool:
         """Whether a loop that begins now is what begins the consumer."""
-        consumer = self.consumer
-        if consumer._dropped:
-            consumer._dropped = consumer._closed = consumer._started = False
-        return not consumer._started
+        return self.consumer.dropped or not self.consumer.started
 
     async def close(self) -> None:
         """As the consumer's own, while threads may still take out of it."""
         closing = asyncio.ensure_future(self.consumer.close())
         await asyncio.sleep(0)  # from here on nothing is added
-        ready = self.consumer._ready
+        ready = self.consumer.ready
         left = []
         while ready:
             left.append(ready.popleft())
@@ -298,7 +295,7 @@ class SyncConsumer:
         consumer = self._consumer
         owns = self._feed.owned()
         settles, thread = self._settles, self._thread
-        ready, prefetch = consumer._ready, consumer._prefetch
+        ready, prefetch = consumer.ready, consumer.prefetch
         try:
             while True:
                 try:
@@ -318,7 +315,7 @@ class SyncConsumer:
         consumer = self._consumer
         while True:
             try:
-                message = consumer._ready.popleft()
+                message = consumer.ready.popleft()
             except IndexError:
                 try:
                     if not self._feed.wait(self._thread, timeout_s):
@@ -326,7 +323,7 @@ class SyncConsumer:
                 except TimeoutError:
                     return None
                 continue
-            consumer._prefetch.taken += 1
+            consumer.prefetch.taken += 1
             return SyncMessage(message, self._settles, self._thread)
 
     def many(self, timeout_s: float | None = None) -> list[SyncMessage]:
@@ -336,10 +333,10 @@ class SyncConsumer:
         first = self.take(timeout_s)
         while first is not None:
             found.append(first)
-            first = self.take(0.0) if self._consumer._ready else None
+            first = self.take(0.0) if self._consumer.ready else None
         return found
 
     def __del__(self) -> None:
         consumer = self._consumer
-        if self._thread.running and consumer._started and not consumer._closed:
+        if self._thread.running and consumer.started and not consumer.ended:
             consumer.drop()

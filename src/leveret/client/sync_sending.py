@@ -116,7 +116,7 @@ class SyncSending:
             assert template is not None
             publisher.posted += 1
             if spooling is not None:
-                publisher._spool(spooling, one.to, template, one.data, one.tell, one.options or {})
+                publisher.spool(spooling, one.to, template, one.data, one.tell, one.options or {})
             elif one.tell is None:
                 outbox.add(template, one.data, None)
             else:

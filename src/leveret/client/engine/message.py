@@ -60,6 +60,11 @@ class Handling:
     def reject(self, message: Message, reason: str) -> Awaitable[None]:
         raise NotImplementedError
 
+    def move(
+        self, message: Message, to: object, headers: dict[str, object], delay_s: float
+    ) -> Awaitable[None]:
+        raise NotImplementedError
+
     def reply(self, message: Message, body: object, options: dict[str, object]) -> Awaitable[None]:
         raise NotImplementedError
 
@@ -252,6 +257,10 @@ class Message:
     def reject(self, reason: str = "") -> Awaitable[None]:
         """It will never do: to the dead letters, where there are some."""
         return self._handling.reject(self, reason)
+
+    def move(self, to: object, headers: dict[str, object], delay_s: float = 0.0) -> Awaitable[None]:
+        """Publish it again to `to`, with some headers set, and ack it when the broker has the copy."""
+        return self._handling.move(self, to, headers, delay_s)
 
     def reply(self, body: object, **options: object) -> Awaitable[None]:
         """Send an answer to who asked. Raises InvalidMessage where nobody did."""
