@@ -24,13 +24,13 @@ from .matrix.brokers import RABBITMQ, Side, side_of
 from .matrix.harness import make_client, nothing_left, run
 
 VARIABLE: Final = "RABBITMQ_URLS"
-NODES: Final = [*(["debian"] if RABBITMQ.exists() else []), *os.environ.get(VARIABLE, "").split()]
+NODES: Final[list[str]] = [*(["debian"] if RABBITMQ.exists() else []), *os.environ.get(VARIABLE, "").split()]
 DEADLINE_S: Final = 20.0
 
 pytestmark = pytest.mark.skipif(not NODES, reason=f"no RabbitMQ is installed, and {VARIABLE} names none")
 
 
-@pytest.fixture(scope="module", params=NODES or [None])
+@pytest.fixture(scope="module", params=NODES or ["none"])
 def address(request: pytest.FixtureRequest) -> Iterator[Address]:
     if request.param != "debian":
         yield parse_url(request.param)

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -123,6 +124,18 @@ def _ready_address(log: str) -> Address | None:
         host, _, port = str(listeners["amqp"]).removeprefix("amqp://").rpartition(":")
         return Address(host.strip("[]"), int(port))
     return None
+
+
+@contextlib.contextmanager
+def held_port() -> Iterator[int]:
+    """A port for a broker that is started again: no connection gets it for its own end while the broker is away.
+
+    Who connects to a port of the ephemeral range where nobody listens may be given that very port, and meet itself.
+    """
+    with socket.socket() as place:
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        place.bind(("127.0.0.1", 0))
+        yield int(place.getsockname()[1])
 
 
 @contextlib.contextmanager

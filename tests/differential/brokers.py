@@ -77,12 +77,13 @@ class RabbitMQ:
             env={**os.environ, "ERL_EPMD_ADDRESS": "127.0.0.1"},
             stderr=subprocess.DEVNULL,
         )
-        with (self.folder / "output").open("ab") as log:
+        output = self.folder / "output"
+        with output.open("ab") as log:
             node = subprocess.Popen(
                 [_SERVER], env=self._environment(), stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
         self._node = node
-        eventually(lambda: _listens(self.address.port, node), "RabbitMQ listens", _START_TIMEOUT_S)
+        eventually(lambda: _listens(self.address.port, node, output), "RabbitMQ listens", _START_TIMEOUT_S)
         return self.address
 
     def stop(self) -> None:
@@ -125,9 +126,9 @@ class RabbitMQ:
         (self.folder / "pid").unlink(missing_ok=True)
 
 
-def _listens(port: int, node: subprocess.Popen[bytes]) -> bool:
+def _listens(port: int, node: subprocess.Popen[bytes], output: Path) -> bool:
     if node.poll() is not None:
-        raise RuntimeError(f"RabbitMQ ended with {node.returncode}")
+        raise RuntimeError(f"RabbitMQ ended with {node.returncode}: {output.read_text()[-2000:]}")
     try:
         version_of(Address("127.0.0.1", port))
     except (OSError, pika.exceptions.AMQPError):

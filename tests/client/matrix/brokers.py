@@ -100,12 +100,12 @@ class Side:
 
     def delete(self, *queues: str) -> None:
         for queue in queues:
-            with contextlib.suppress(pika.exceptions.ChannelClosedByBroker):
+            with contextlib.suppress(pika.exceptions.AMQPError):
                 self.channel.queue_delete(queue)
 
     def delete_exchange(self, *exchanges: str) -> None:
         for exchange in exchanges:
-            with contextlib.suppress(pika.exceptions.ChannelClosedByBroker):
+            with contextlib.suppress(pika.exceptions.AMQPError):
                 self.channel.exchange_delete(exchange)
 
     def await_ready(self, queue: str, count: int) -> None:

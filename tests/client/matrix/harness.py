@@ -25,7 +25,6 @@ from .proxy import Proxy
 T = TypeVar("T")
 
 DEADLINE_S: Final = 20.0  # of a case: generous, it says that something hangs
-PROBE_DEADLINE_S: Final = 10.0
 _numbers = itertools.count()
 
 
@@ -79,7 +78,7 @@ class Standing:
                 self.case.side.publish("probe", b"%d" % self._sent, exchange=self.exchange)
             return False
 
-        await eventually_async(probe, "consuming has resumed", PROBE_DEADLINE_S)
+        await eventually_async(probe, "consuming has resumed", self.case.patience_s)
 
     async def stop(self) -> None:
         if self._task is not None:
@@ -95,6 +94,7 @@ class Case:
         self.proxy = proxy
         self.side = side
         self.number = next(_numbers)
+        self.patience_s = DEADLINE_S / 2  # with one thing of the case
         self.outcomes: list[leveret.Outcome] = []
         self.errors: list[LeveretError] = []  # what the operation was told and tried again after
         self._queues: list[str] = []

@@ -236,7 +236,7 @@ async def flush(case: Case) -> Steps:
     queue = case.queue()
     yield
     case.client.post(queue, b"one", message_id="one")
-    await asyncio.gather(*[case.client.flush(timeout_s=10) for _ in range(3)])
+    await asyncio.gather(*[case.client.flush(timeout_s=case.patience_s) for _ in range(3)])
     assert [outcome.message_id for outcome in case.outcomes] == ["one"]
     yield
     check_ledger(
@@ -247,29 +247,35 @@ async def flush(case: Case) -> Steps:
 # consuming
 
 
-class Taker:
-    """Consumes a queue and settles as it is told to, for as long as the case lasts. `seen` are the bodies that came."""
+Settle = Callable[[leveret.Message], bool]  # whether it is settled for good
 
-    def __init__(
-        self, case: Case, queue: Any, settle: Callable[[leveret.Message], object], **options: Any
-    ) -> None:
+
+def acked(message: leveret.Message) -> bool:
+    message.ack()
+    return True
+
+
+class Taker:
+    """Consumes a queue and settles as it is told to. `done` are the bodies that are settled for good."""
+
+    def __init__(self, case: Case, queue: Any, settle: Settle, **options: Any) -> None:
         self.case = case
-        self.seen: list[bytes] = []
+        self.done: list[bytes] = []
         self._task = asyncio.ensure_future(self._take(queue, settle, options))
 
-    async def _take(self, queue: Any, settle: Callable[[leveret.Message], object], options: Any) -> None:
+    async def _take(self, queue: Any, settle: Settle, options: Any) -> None:
         messages = self.case.client.consume(queue, **{"prefetch": 3, **options})
         await self.case.insist(messages.start)
         try:
             async for message in messages:
-                self.seen.append(message.body)
                 with contextlib.suppress(Stale):
-                    settle(message)
+                    if settle(message):
+                        self.done.append(message.body)
         finally:
             await messages.close()
 
-    async def saw(self, bodies: set[bytes]) -> None:
-        await self.until(lambda: bodies <= set(self.seen), f"all of {sorted(bodies)} were delivered")
+    async def settled(self, bodies: set[bytes]) -> None:
+        await self.until(lambda: bodies <= set(self.done), f"all of {sorted(bodies)} are settled")
 
     async def until(self, there: Callable[[], bool], what: str) -> None:
         def ask() -> bool:
@@ -278,7 +284,7 @@ class Taker:
                 raise AssertionError("the consumer ended by itself")
             return there()
 
-        await eventually_async(ask, f"{what}; seen: {self.seen}")
+        await eventually_async(ask, f"{what}; those that are: {self.done}", self.case.patience_s)
 
     async def stop(self) -> None:
         self._task.cancel()
@@ -289,18 +295,17 @@ class Taker:
 BODIES: Final = [b"%d" % number for number in range(10)]
 
 
-async def _consume(case: Case, settle: Callable[[leveret.Message], object], **arguments: Any) -> Steps:
+async def _consume(case: Case, settle: Settle, **arguments: Any) -> Steps:
     queue = case.queue(**arguments)
     case.side.publish(queue, *BODIES)
     yield
     taker = Taker(case, queue, settle)
-    await taker.saw(set(BODIES))
+    await taker.settled(set(BODIES))
     yield
     await taker.until(lambda: case.side.count(queue) == 0, "the queue is empty")
     case.side.publish(queue, b"later")
-    await taker.saw({b"later"})
+    await taker.settled({b"later"})
     await taker.stop()
-    case.side.await_ready(queue, 0)
     assert case.side.take_all(queue) == [], "all was acked"
 
 
@@ -313,20 +318,23 @@ async def _consume(case: Case, settle: Callable[[leveret.Message], object], **ar
     at("server", "body", 2, ("middle", "after")),
 )
 async def consume(case: Case) -> Steps:
-    async for _ in _consume(case, lambda message: message.ack()):
+    async for _ in _consume(case, acked):
         yield
 
 
 @operation(sent("basic.ack"))
 async def ack(case: Case) -> Steps:
-    async for _ in _consume(case, lambda message: message.ack()):
+    async for _ in _consume(case, acked):
         yield
 
 
 @operation(sent("basic.nack"))
 async def release(case: Case) -> Steps:
-    def settle(message: leveret.Message) -> object:
-        return message.ack() if message.redelivered else message.release()
+    def settle(message: leveret.Message) -> bool:
+        if message.redelivered:
+            return acked(message)
+        message.release()
+        return False
 
     async for _ in _consume(case, settle):
         yield
@@ -423,9 +431,13 @@ async def _subscribe(case: Case, name: str | None) -> Steps:
         assert not task.done(), task
         return body in seen or (case.side.publish(key + ".x", body, exchange="amq.topic") and body in seen)
 
-    await eventually_async(lambda: probe(b"first"), "the subscription gets what is published")
+    await eventually_async(
+        lambda: probe(b"first"), "the subscription gets what is published", case.patience_s
+    )
     yield
-    await eventually_async(lambda: probe(b"second"), "the subscription still gets what is published")
+    await eventually_async(
+        lambda: probe(b"second"), "the subscription still gets what is published", case.patience_s
+    )
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task

@@ -35,6 +35,7 @@ async def play(
     """One case from its beginning to its end."""
     async with Proxy(address) as proxy:
         case = Case(proxy, side, disaster.options(proxy))
+        case.patience_s = deadline_s / 2
         try:
             async with deadline(case, deadline_s):
                 async with contextlib.aclosing(operation.steps(case)) as steps:

@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from ...compat.broker import Leveret
+from ...compat.broker import Leveret, held_port
 from ...differential.brokers import RabbitMQ
 from .brokers import names, side_of
 from .disasters import Disaster
@@ -61,8 +61,8 @@ class Gate:
 
 
 async def _play_all(broker: Leveret | RabbitMQ, way: str) -> Verdicts:
-    address = broker.start()
     try:
+        address = broker.start()
         with side_of(address) as side:
             gate = Gate(len(CASES))
 
@@ -92,13 +92,21 @@ async def _play_all(broker: Leveret | RabbitMQ, way: str) -> Verdicts:
 
 
 @pytest.fixture(scope="module", params=["leveret", "rabbitmq"])
-def verdicts(request: pytest.FixtureRequest) -> Iterator[dict[str, Verdicts]]:
+def verdicts(request: pytest.FixtureRequest) -> dict[str, Verdicts]:
     """What became of all cases, by the way that the broker went; played when first asked for."""
     if request.param not in names():
         pytest.skip("this broker is not ours to restart")
-    with tempfile.TemporaryDirectory(prefix="leveret-restart-", ignore_cleanup_errors=True) as folder:
-        make = Leveret if request.param == "leveret" else RabbitMQ
-        yield {way: run(_play_all(make(Path(folder) / way), way)) for way in WAYS}
+    make = Leveret if request.param == "leveret" else RabbitMQ
+    found: dict[str, Verdicts] = {}
+    for way in WAYS:
+        with (
+            tempfile.TemporaryDirectory(prefix="leveret-restart-", ignore_cleanup_errors=True) as folder,
+            held_port() as port,
+        ):
+            broker = make(Path(folder) / "broker")
+            broker.address = broker.address.at(port)
+            found[way] = run(_play_all(broker, way))
+    return found
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: name_of(case[0], "restart", case[1]))
