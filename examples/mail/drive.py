@@ -38,6 +38,7 @@ class Caller:
         self._heard = asyncio.Event()
 
     async def __aenter__(self) -> Self:
+        (await self.http.get("/")).raise_for_status()  # the page, which then listens
         self._listening = asyncio.create_task(self._listen())
         await asyncio.wait_for(self._heard.wait(), TIMEOUT_S)
         return self

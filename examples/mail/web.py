@@ -10,7 +10,6 @@ import contextlib
 import json
 import signal
 import smtplib
-import socket
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -115,15 +114,17 @@ class Server(uvicorn.Server):
 
 
 async def main() -> None:
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = Server(
-        uvicorn.Config(Form().app(), log_level="warning", timeout_graceful_shutdown=LEAVE_WITHIN_S)
+    config = uvicorn.Config(
+        Form().app(), "127.0.0.1", 0, log_level="warning", timeout_graceful_shutdown=LEAVE_WITHIN_S
     )
+    server = Server(config)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.leave)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    serving = asyncio.create_task(server.serve())
     while not server.started and not serving.done():
         await asyncio.sleep(0.01)
-    print(json.dumps({"event": "ready", "port": listener.getsockname()[1]}), flush=True)
+    if server.started:
+        port = server.servers[0].sockets[0].getsockname()[1]
+        print(json.dumps({"event": "ready", "port": port}), flush=True)
     await serving
 
 

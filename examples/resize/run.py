@@ -86,10 +86,10 @@ class Resize:
         await self.warm_up(stage, broker, clones)
         await self.all_pictures(broker, results, turn)
         await self.whole_film(broker, results, turn)
-        codes = await stage.stop_children()
+        turn.codes = await stage.stop_children()
         stage.progress.say(
             f"{clones} clone{'s' * (clones > 1)}: {len(self.photos) / turn.pictures_s:.1f} pictures a second,"
-            f" the film in {turn.film_s:.1f} s; exit codes {sorted(codes.values())}"
+            f" the film in {turn.film_s:.1f} s"
         )
         return turn
 

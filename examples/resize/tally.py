@@ -20,6 +20,7 @@ class Turn:
     frames: int = 0
     complete: int = 0  # pictures
     segments: int = 0
+    codes: dict[str, int] = field(default_factory=dict)  # exit codes of the clones
 
 
 def judge(
@@ -42,6 +43,13 @@ def judge(
             str({turn.clones: len({done.clone for done in turn.done}) for turn in turns}),
         ),
     ]
+    bad = {name: code for turn in turns for name, code in turn.codes.items() if code != 0}
+    left = all(len(turn.codes) == turn.clones for turn in turns)
+    found.append(
+        Expectation(
+            "every clone left in good order when asked to", left and not bad, str(bad or "not all did")
+        )
+    )
     alone = next((turn for turn in turns if turn.clones == 1), None)
     more = [turn for turn in turns if turn.clones > 1]
     if alone and more and cores > 1 and least_gain:

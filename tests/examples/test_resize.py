@@ -68,7 +68,8 @@ def test_what_ffmpeg_says_is_told(tmp_path: Path) -> None:
 
 def turn(clones: int, pictures_s: float) -> Turn:
     done = [Done(f"{number}.ts", number % clones, float(number), number + 1.0) for number in range(4)]
-    return Turn(clones, pictures_s, film_s=1.0, done=done, frames=75, complete=8, segments=4)
+    codes = {f"clone-{number}": 0 for number in range(clones)}
+    return Turn(clones, pictures_s, film_s=1.0, done=done, frames=75, complete=8, segments=4, codes=codes)
 
 
 def failed(turns: list[Turn], cores: int = 2) -> list[str]:
@@ -85,6 +86,8 @@ def test_a_good_story_meets_all_expectations() -> None:
         (replace(turn(2, 1.0), complete=7), "every picture was made small"),
         (replace(turn(2, 1.0), frames=74), "the joined film has every frame"),
         (replace(turn(2, 1.0), done=turn(1, 1.0).done), "when there was more than one clone"),
+        (replace(turn(2, 1.0), codes={"clone-0": 0, "clone-1": -9}), "every clone left in good order"),
+        (replace(turn(2, 1.0), codes={"clone-0": 0}), "every clone left in good order"),
         (turn(2, 1.9), "more clones did at least 1.2 x"),
     ],
 )
