@@ -48,6 +48,23 @@ def test_a_call_waits_for_its_answer() -> None:
     run(work)
 
 
+def test_a_call_says_of_itself_what_it_is_told_to() -> None:
+    async def work(client: Client) -> None:
+        await client.declare_queue("rpc")
+        task = asyncio.create_task(
+            client.call("rpc", {"n": 1}, message_id="mine", type="t", headers={"h": 1}, priority=3)
+        )
+        message = await client.get("rpc", timeout_s=10)
+        assert message is not None
+        assert (message.data, message.message_id, message.type) == ({"n": 1}, "mine", "t")
+        assert (message.headers, message.priority, message.properties.expiration) == ({"h": 1}, 3, "30000")
+        await message.ack()
+        message.reply("done")
+        assert (await task).data == "done"
+
+    run(work)
+
+
 def test_a_failure_of_the_other_side_is_raised_here() -> None:
     async def work(client: Client) -> None:
         async with serving(client):

@@ -483,3 +483,27 @@ def test_handed_out_messages_are_bounded_by_the_prefetch() -> None:
             assert len(held) == 8
 
     run(work)
+
+
+def test_who_holds_all_it_has_and_asks_for_more_gets_more() -> None:
+    async def work(client: Client) -> None:
+        await fill(client, 300)
+        consumer = client.consume("q")
+        consumer.prefetch.count = 1  # as it became for a slow consumer
+        held = [await consumer.take() for _ in range(300)]
+        assert [message.data for message in held] == list(range(300))
+        await consumer.close()
+
+    run(work)
+
+
+def test_prefetch_grows_for_who_starves() -> None:
+    prefetch = Prefetch("auto", Hand())
+    prefetch.count = 1
+    assert not prefetch.starves(0)
+    assert prefetch.starves(1) and prefetch.count == 2
+    assert not prefetch.starves(1)
+    assert prefetch.starves(2) and prefetch.count == 4
+    assert prefetch.starves(1999) and prefetch.count == MOST
+    assert not prefetch.starves(MOST)
+    assert not Prefetch(1).starves(1)

@@ -94,7 +94,8 @@ class Consumer:
         self.ended = False
         self.dropped = False
         self._closing = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None  # that begins again
+        self._adjusting: asyncio.Task[None] | None = None
         self._tag = 0  # of the consumer on its channel: adjusting the prefetch makes a new one
 
     # ---- for the application
@@ -161,6 +162,7 @@ class Consumer:
             self.raise_error()
             if self.ended:
                 raise StopAsyncIteration
+            self.starving()
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter
@@ -349,27 +351,35 @@ class Consumer:
 
     # ---- prefetch
 
+    def starving(self) -> None:
+        """Somebody waits, and nothing is here: see to it that it is not for want of prefetch."""
+        channel = self._channel
+        if channel is not None and self.prefetch.starves(int(channel.settling.unsettled)):
+            self._ask_anew()
+
     def _adjust(self) -> None:
         channel = self._channel
-        if channel is None or self._exclusive or self._no_ack:
-            return
-        buffered = len(self.ready)
-        if self.prefetch.adapt(int(channel.settling.unsettled) - buffered) and (
-            self._task is None or self._task.done()
-        ):
-            self._task = self._client.spawn(self._consume_anew())
+        if channel is not None and self.prefetch.adapt(int(channel.settling.unsettled) - len(self.ready)):
+            self._ask_anew()
+
+    def _ask_anew(self) -> None:
+        if self._no_ack or self._exclusive:
+            return  # without acks there is no prefetch, and an exclusive consumer cannot be beside another
+        if self._adjusting is None or self._adjusting.done():
+            self._adjusting = self._client.spawn(self._consume_anew())
 
     async def _consume_anew(self) -> None:
         """A consumer's prefetch is fixed when it begins: begin another, then cancel the first. Nothing is lost between."""
-        link, channel, old = self._link, self._channel, self._tag_text()
+        link, channel, old, asked = self._link, self._channel, self._tag_text(), 0
         if link is None or channel is None:
             return
         with contextlib.suppress(Disconnected, Refused):
-            await self._consume(link, channel)
-            await link.ask(
-                channel.number,
-                lambda out: methods.basic_cancel(out, channel.number, old, False),
-                methods.BASIC_CANCEL_OK,
-            )
-        if self._stale:
-            await self._restart()
+            while asked != self.prefetch.count and self._channel is channel and not self.ended:
+                asked = self.prefetch.count
+                await self._consume(link, channel)
+                await link.ask(
+                    channel.number,
+                    lambda out, tag=old: methods.basic_cancel(out, channel.number, tag, False),  # type: ignore[misc]
+                    methods.BASIC_CANCEL_OK,
+                )
+                old = self._tag_text()

@@ -221,6 +221,10 @@ class Leading:
                 delay_s = backoff.next_s()
                 log.warning("%s; trying again in %.1f s", error.text, delay_s)
                 await asyncio.sleep(delay_s)
+            except Exception:  # of the application's credentials: a token server that is away, say
+                delay_s = backoff.next_s()
+                log.exception("connecting failed; trying again in %.1f s", delay_s)
+                await asyncio.sleep(delay_s)
             else:
                 log.info("connected to %s again", self._connector.address.place)
                 return link

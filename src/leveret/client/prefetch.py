@@ -49,3 +49,10 @@ class Prefetch:
             self.count = aim
             return True
         return False
+
+    def starves(self, in_work: int) -> bool:
+        """Whether `count` has grown, since somebody who has all of it unsettled waits for more."""
+        if not self.is_auto or in_work < self.count or self.count >= MOST:
+            return False
+        self.count = min(MOST, 2 * max(in_work, 1))
+        return True

@@ -196,6 +196,7 @@ class Publisher:
         properties = Properties(
             content_type=options.get("content_type") or content_type, content_encoding=encoding
         )
+        properties.message_id = options.get("message_id")
         return data, properties, self._fill(properties, to, options)
 
     def _template(self, to: Target, content_type: str, encoding: str | None, options: Options) -> Template:
@@ -260,8 +261,8 @@ class Publisher:
     ) -> None:
         template, data = self.prepare(to, body, options)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.ask()  # before it is kept: where this raises, nothing is sent
         number = self.outbox.add(template, data, Published(future, to, 1))
-        self.ask()
         try:
             if timeout_s is None:
                 await future
@@ -277,6 +278,7 @@ class Publisher:
     ) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         batch = Published(future, to, 1)
+        self.ask()
         async with asyncio.timeout(timeout_s):
             for body in bodies:
                 template, data = self.prepare(to, body, options)
@@ -302,6 +304,7 @@ class Publisher:
             return READY
         template, data = self.prepare(to, body, options)
         tell = on_outcome or self.on_outcome
+        self.ask()  # before it is kept: where this raises, nothing is sent
         if self.spooling is not None:
             self.spool(self.spooling, to, template, data, tell, options)
         elif tell is None:
@@ -311,7 +314,6 @@ class Publisher:
             message_id = options.get("message_id") or self.outbox.last_id()
             self.outbox.set_owner(number, Posted(tell, message_id, to, body))
         self.posted += 1
-        self.ask()
         return self.room() if full else READY
 
     def spool(

@@ -234,6 +234,7 @@ class Feed:
             consumer.raise_error()
             if consumer.ended:
                 return False
+            thread.loop.call_soon_threadsafe(consumer.starving)
             thread.expect(waiting)
             thread.wait(waiting, timeout_s)
             return True
