@@ -17,6 +17,7 @@ import leveret
 from leveret.cli import exits
 from leveret.cli.worker import single
 
+from ..compat.broker import Leveret
 from ..compat.waiting import eventually
 
 APP = """
@@ -344,3 +345,29 @@ def test_a_mistake_is_not_tried_again(broker: Any, folder: Path, workers: list[W
 def test_a_process_gets_the_arguments_but_those_of_the_supervisor() -> None:
     given = ["a:b", "--processes", "3", "--watch", "--queues", "x", "--processes=4"]
     assert single(given) == ["a:b", "--queues", "x"]
+
+
+def test_a_worker_goes_on_when_the_broker_was_killed(
+    tmp_path: Path, folder: Path, workers: list[Worker]
+) -> None:
+    broker = Leveret(tmp_path / "broker")
+    url = broker.start().url
+    try:
+        worker = start(workers, folder, url)
+        worker.ready()
+        with leveret.connect_sync(url) as client:
+            client.declare_queue("reports")
+            client.publish_many("jobs", [str(number) for number in range(300)])
+            reports(client, 100)
+            broker.kill()
+            broker.start()
+            found: set[str] = set()
+            while len(found) < 300 - 50:  # those reported before are not told again
+                found |= {words[1] for words in reports(client, 1) if words[0] == "end"}
+            client.publish("jobs", "last")
+            while "last" not in found:
+                found |= {words[1] for words in reports(client, 1)}
+        worker.tell(signal.SIGTERM)
+        assert worker.code() == exits.OK
+    finally:
+        broker.stop()

@@ -236,6 +236,29 @@ def test_a_producer_connects_without_handling_anything() -> None:
     run_with_broker(work)
 
 
+def test_handlers_in_threads_post_tasks() -> None:
+    app = App()
+    seen: list[int] = []
+
+    @app.task
+    async def note(number: int) -> None:
+        seen.append(number)
+
+    @app.task(queue="threads", concurrency=4)
+    def split(numbers: list[int]) -> None:
+        for number in numbers:
+            note.post(number)
+        note.post_at(0.01, 99)
+
+    async def body(client: Client, running: Running) -> None:
+        for start in range(0, 40, 10):
+            split.post(list(range(start, start + 10)))
+        await until(lambda: len(seen) == 44)
+        assert sorted(set(seen)) == [*range(40), 99]
+
+    run_app(app, body)
+
+
 def test_tasks_are_posted_from_code_without_a_loop() -> None:
     app = App()
 

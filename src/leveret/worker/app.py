@@ -5,15 +5,18 @@ Knows declarations; who runs them is `running`, which is imported when something
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import difflib
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta, tzinfo
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 from leveret.client import serialize
+from leveret.client.engine.message import READY
 from leveret.client.serialize import Serializers
 from leveret.client.targets import TOPICS
 from leveret.client.topology import Queue
@@ -63,6 +66,8 @@ class App:
         self.handlers: list[Declared] = []
         self._client: Any = None
         self._own_client: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # that of the client, and its thread
+        self._thread_id = 0
         for one in middleware:
             self.add_middleware(one)
 
@@ -292,6 +297,20 @@ class App:
             )
         return self._client
 
+    def post(self, to: str, body: bytes, options: Mapping[str, Any]) -> Awaitable[None]:
+        """As `client.post`, and from a thread of a handler too. Raises Closed."""
+        client = self.client
+        if threading.get_ident() == self._thread_id:
+            posted: Awaitable[None] = client.post(to, body, **options)
+            return posted
+        assert self._loop is not None
+
+        async def hand_over() -> None:
+            await client.post(to, body, **options)
+
+        asyncio.run_coroutine_threadsafe(hand_over(), self._loop).result()
+        return READY
+
     def make_client(self) -> Any:
         """A client as the app's arguments say, not yet open."""
         from leveret.client.opening import connect  # not needed to declare
@@ -311,7 +330,8 @@ class App:
             raise ConfigError(f"the app {self.name!r} is connected already")
         client = self.make_client()
         await client.open()
-        self._client = self._own_client = client
+        self.use(client)
+        self._own_client = client
         try:
             for queue in {one.queue.name: one.queue for one in self.handlers if one.kind == "task"}.values():
                 await client.declare_queue(queue)
@@ -333,8 +353,11 @@ class App:
         return SyncTasks(connect_sync(*self.urls, **self._connection()))
 
     def use(self, client: Any) -> Any:
-        """Have tasks posted by this client, or None; gives the one before."""
+        """Have tasks posted by this client of the running loop, or None; gives the one before."""
         before, self._client = self._client, client
+        if client is not None:
+            self._loop = asyncio.get_running_loop()
+            self._thread_id = threading.get_ident()
         return before
 
     # ---- running

@@ -77,11 +77,11 @@ class Task(Handler[P, R]):
         return Task(self.app, self.declared, self.function, merged)
 
     def post(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[None]:
-        """Have it done later. Returns at once; need not be awaited (awaiting it waits for room in the buffer)."""
-        posted: Awaitable[None] = self.app.client.post(
-            self._to, self.body(args, kwargs), **self.sending(args, kwargs)
-        )
-        return posted
+        """Have it done later. Returns at once; need not be awaited (awaiting it waits for room in the buffer).
+
+        In a thread of the worker it returns when there is room, and is not to be awaited.
+        """
+        return self.app.post(self._to, self.body(args, kwargs), self.sending(args, kwargs))
 
     def post_at(
         self, when: datetime | timedelta | float, *args: P.args, **kwargs: P.kwargs
@@ -89,8 +89,7 @@ class Task(Handler[P, R]):
         """As `post`, but not before `when`: a time (local if it names no zone), or so long from now (a number: seconds)."""
         sending = self.sending(args, kwargs)
         sending.update(due(when))
-        posted: Awaitable[None] = self.app.client.post(self._to, self.body(args, kwargs), **sending)
-        return posted
+        return self.app.post(self._to, self.body(args, kwargs), sending)
 
     async def post_unique(self, key: str, *args: P.args, **kwargs: P.kwargs) -> bool:
         """As `post`, unless a task with this key waits. Whether the broker took it, which is awaited.
