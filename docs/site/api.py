@@ -30,7 +30,8 @@ from public import (
 )
 from sphinx.util.docutils import SphinxDirective
 
-NAMED: Final = re.compile(r"(\w+(?:, \w+)*): ")
+# At the beginning, or behind a full stop: `name: `, `one, two: `, `one or two: `; or the words that follow the last
+NAMED: Final = re.compile(r"(?:^|(?<=[.;)] ))(?:(\w+(?:(?:, | or | and )\w+)*):|Raises|Returns) ")
 FENCE: Final = ":"
 DECORATORS: Final = {"staticmethod": "staticmethod", "classmethod": "classmethod"}
 
@@ -49,21 +50,22 @@ def parameters(target: griffe.Object) -> set[str]:
 
 
 def as_list(text: str, names: set[str]) -> Iterator[str]:
-    """Lines such as `name: what it is`, one for each parameter, as a list; a list stands by itself in Markdown."""
-    listing = False
-    for line in text.splitlines():
-        found = NAMED.match(line)
-        if found and {each.strip() for each in found[1].split(",")} <= names:
-            if not listing:
-                yield ""
-            listing = True
-            yield f"* `{found[1]}`: {line[found.end() :]}"
-        elif listing and (not line.strip() or line.startswith(("Raises ", "Returns "))):
-            listing = False
-            yield ""
-            yield line
+    """`first: what it is. second, third: what these are. Raises X.`, where those are parameters, as a list."""
+    for paragraph in text.split("\n\n"):
+        found = NAMED.match(paragraph)
+        if found and found[1] and _are_names(found[1], names):
+            flat = " ".join(line.strip() for line in paragraph.splitlines())
+            starts = [each for each in NAMED.finditer(flat) if not each[1] or _are_names(each[1], names)]
+            for each, after in zip(starts, [*starts[1:], None], strict=True):
+                said = flat[each.end() : after.start() if after else None].strip()
+                yield f"* `{each[1]}`: {said}" if each[1] else f"\n{each[0].strip()} {said}"
         else:
-            yield line
+            yield from paragraph.splitlines()
+        yield ""
+
+
+def _are_names(text: str, names: set[str]) -> bool:
+    return {re.sub("^(?:or|and) ", "", each.strip()) for each in re.split(r",| or | and ", text)} <= names
 
 
 def documentation(target: griffe.Object) -> list[str]:

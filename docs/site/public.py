@@ -34,14 +34,12 @@ INTERNAL: Final = ("leveret.clock", "leveret.core", "leveret.message", "leveret.
 HIDDEN: Final = frozenset(
     {
         "leveret.client.address.Dialer",  # an embedded broker, for whoever is given one
-        "leveret.client.compress.Compression",
         "leveret.client.engine.message.Ready",  # an awaitable that is done
         "leveret.embed.thread.LoopThread",
         "leveret.testing.worker.AppInTest",
         "leveret.worker.consumer.Counts",
         "leveret.worker.interfaces.MiddlewareHooks",  # what Middleware is, for who does not inherit from it
         "leveret.worker.schedule.Schedule",
-        "leveret.errors.LeveretError",
     }
 )
 # Methods of public classes by which other parts of Leveret use them.

@@ -91,3 +91,13 @@ def test_signatures_name_types_as_users_know_them(fake: Any) -> None:
     told = site().signature(fake, bare.target, bound=False)
     client = "leveret.client.Client"
     assert told == f"(client: {client}, *, name: str = 'x', **more: int) -> list[{client}]"
+
+
+def test_no_exception_is_kept_that_nothing_needs() -> None:
+    found = public()
+    assert sorted(site().HIDDEN & set(found.names)) == [], "these are public now"
+    assert [path for path in site().HIDDEN if found.alias(path) is None and found.link(path) == path] == []
+    classes = {entry.target.name: entry.target for entry in found.all() if entry.target.is_class}
+    for part in site().PARTS:
+        name, _, member = part.partition(".")
+        assert member in classes[name].all_members, f"{part} is gone"
