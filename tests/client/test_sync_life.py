@@ -182,23 +182,23 @@ def test_when_its_thread_dies_nobody_hangs(running: ThreadedBroker, queue: str) 
 
 def test_a_broker_that_goes_and_comes(tmp_path_factory: pytest.TempPathFactory) -> None:
     data = tmp_path_factory.mktemp("data")
-    first = run_in_thread(data)
-    url = first.url
-    with connect_sync(url) as client:
-        client.declare_queue("durable")
-        client.publish("durable", b"1")
-        messages = client.consume("durable")
-        one = messages.take(WAIT_S)
-        assert one is not None
-        first.stop(0)
-        client.post("durable", b"2")
-        with run_in_thread(data, listen=url.partition("@")[2].partition("/")[0]):
-            client.flush(WAIT_S)
-            found = {m.body for m in (messages.take(WAIT_S), messages.take(WAIT_S)) if m is not None}
-            assert found == {b"1", b"2"}
-            with pytest.raises(LeveretError, match="gone"):
-                one.ack()
-            assert client.stats.reconnects == 1
+    with held_port() as port:
+        first = run_in_thread(data, listen=f"127.0.0.1:{port}")
+        with connect_sync(first.url) as client:
+            client.declare_queue("durable")
+            client.publish("durable", b"1")
+            messages = client.consume("durable")
+            one = messages.take(WAIT_S)
+            assert one is not None
+            first.stop(0)
+            client.post("durable", b"2")
+            with run_in_thread(data, listen=f"127.0.0.1:{port}"):
+                client.flush(WAIT_S)
+                found = {m.body for m in (messages.take(WAIT_S), messages.take(WAIT_S)) if m is not None}
+                assert found == {b"1", b"2"}
+                with pytest.raises(LeveretError, match="gone"):
+                    one.ack()
+                assert client.stats.reconnects == 1
 
 
 def test_in_a_forked_child_it_is_refused(broker: SyncClient, queue: str) -> None:
@@ -234,6 +234,7 @@ def test_a_program_that_ends_sends_what_it_has_posted(running: ThreadedBroker, q
     code = f"""
 import os
 from leveret.client.sync import connect_sync
+from tests.compat.broker import held_port
 client = connect_sync({running.url!r})
 client.open()
 for _ in range(1000):
