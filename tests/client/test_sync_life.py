@@ -25,6 +25,7 @@ from leveret.errors import (
     LeveretError,
 )
 from tests.client.threaded import WAIT_S, Held, bodies, taken
+from tests.compat.broker import held_port
 
 
 @pytest.fixture(scope="module")
