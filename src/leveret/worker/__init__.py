@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from leveret.worker.app import App as App
     from leveret.worker.arguments import BadArguments as BadArguments
-    from leveret.worker.consumer import Counts as Counts
     from leveret.worker.cron import SystemClock as SystemClock
     from leveret.worker.failures import HandlerTimeout as HandlerTimeout
     from leveret.worker.idempotency import Idempotency as Idempotency
@@ -36,7 +35,6 @@ _WHERE = {
     "App": "app",
     "BadArguments": "arguments",
     "ConsumerInfo": "interfaces",
-    "Counts": "consumer",
     "Cron": "schedule",
     "Every": "schedule",
     "Handler": "tasks",
