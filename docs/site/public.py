@@ -19,15 +19,10 @@ SOURCE: Final = Path(__file__).resolve().parent.parent.parent / "src"
 ROOT: Final = "leveret"
 # In this order; the root, which repeats what the others have, is last and describes what is left.
 PACKAGES: Final = ("leveret.client", "leveret.worker", "leveret.embed", "leveret.testing", ROOT)
-# Imported from modules of their own, since not everybody needs what they need; and what options are declared by.
+# By which options are declared, and what a store of one's own has to give.
 ALSO: Final = {
-    "leveret.worker": (
-        "declared.Settings",
-        "idempotency.Idempotency", "idempotency.Store", "idempotency.MemoryStore", "idempotency.SQLiteStore",
-        "idempotency.Answer", "idempotency.Claim",
-        "ratelimit.RateLimit", "timelimits.TimeLimit", "metrics.Metrics", "tracing.Tracing",
-    ),
-}  # fmt: skip
+    "leveret.worker": ("declared.Settings", "idempotency.Answer", "idempotency.Claim"),
+}
 # The broker's own, which an embedded one gives access to: named in signatures, described in the source.
 INTERNAL: Final = ("leveret.clock", "leveret.core", "leveret.message", "leveret.server", "leveret.wire")
 # Not public, and named in public signatures all the same; to be made public or taken out of them.
@@ -37,7 +32,6 @@ HIDDEN: Final = frozenset(
         "leveret.client.engine.message.Ready",  # an awaitable that is done
         "leveret.embed.thread.LoopThread",
         "leveret.testing.worker.AppInTest",
-        "leveret.worker.consumer.Counts",
         "leveret.worker.interfaces.MiddlewareHooks",  # what Middleware is, for who does not inherit from it
         "leveret.worker.schedule.Schedule",
     }
@@ -50,7 +44,7 @@ PARTS: Final = frozenset(
         "Client.link", "Client.publishing_closed", "Features.demand", "Serializers.find",
         "Message.__init__", "Message.hold", "Message.finish", "Message.undo", "Message.drop",
         "Consumer.drop", "Consumer.resume", "SyncConsumer.__init__", "SyncMessage.__init__",
-        "App.chosen", "App.use", "Handler.__init__", "Handler.child_runner", "Task.__init__", "Running.crons",
+        "App.chosen", "App.use", "Handler.__init__", "Handler.child_runner", "Task.__init__", "Running.crons", "Counts.plus",
         "LeveretApp.close", "RunningApp.start", "RunningApp.stop",
     }
 )  # fmt: skip
