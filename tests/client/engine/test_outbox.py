@@ -122,6 +122,19 @@ def test_confirms_in_any_order() -> None:
     assert (outbox.confirmed, outbox.refused) == (3, 2)
 
 
+def test_a_confirm_of_many_goes_over_one_that_came_before() -> None:
+    outbox = Outbox(1, STEM)
+    for name in "abcd":
+        outbox.add(template(), b"x", name)
+    outbox.take(MANY)
+    outbox.confirm(2, False, True)
+    outbox.confirm(3, True, True)
+    assert outcomes(outbox) == [("b", CONFIRMED), ("a", CONFIRMED), ("c", CONFIRMED)]
+    assert outbox.waiting() == 1
+    outbox.confirm(4, False, True)
+    assert (outbox.waiting(), outbox.confirmed) == (0, 4)
+
+
 def test_a_confirm_of_what_was_not_written_is_an_error() -> None:
     outbox = Outbox(1, STEM)
     outbox.add(template(), b"x", None)

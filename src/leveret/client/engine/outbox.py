@@ -226,7 +226,10 @@ class Outbox:
             if number < low:
                 return
             while low <= number:
-                self._ends(low, taken)
+                if self._early and int(low) in self._early:
+                    self._early.discard(int(low))  # it has ended before
+                else:
+                    self._ends(low, taken)
                 low += 1
         elif number < low or int(number) in self._early:
             return
@@ -246,9 +249,7 @@ class Outbox:
             self.window = 0
 
     def _ends(self, number: i64, taken: bool) -> None:
-        """One message is confirmed or refused; in `multiple` some may have been before."""
-        if self._early and int(number) in self._early:
-            return
+        """One message is confirmed or refused."""
         text = ""
         if self._returned:
             text = self._returned.pop(int(number), "")
