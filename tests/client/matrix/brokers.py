@@ -48,8 +48,9 @@ class Side:
             self._channel.confirm_delivery()
         return self._channel
 
-    def declare(self, queue: str, durable: bool = True, **arguments: Any) -> None:
-        self.channel.queue_declare(queue, durable=durable, arguments=arguments)
+    def declare(self, queue: str, **arguments: Any) -> None:
+        """Durable, with AMQP's arguments."""
+        self.channel.queue_declare(queue, durable=True, arguments=arguments)
 
     def retire(self) -> None:
         """The broker is gone, and the connection with it: the next thing that is asked for opens a new one."""

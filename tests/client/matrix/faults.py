@@ -30,6 +30,12 @@ def silence(link: Link, frame: Heard) -> None:
     link.go_silent()
 
 
+def orphan(link: Link, frame: Heard) -> None:
+    """Half open, and the broker never hears that the client has gone: it must find out by itself."""
+    link.orphaned = True
+    link.go_silent()
+
+
 def hold(link: Link, frame: Heard) -> None:
     """Nothing comes through until `release`."""
     link.hold()

@@ -133,6 +133,7 @@ class Link:
         self.broken = False  # by a fault: nothing is passed on any more
         self.silent = False
         self.parted = False  # the client's socket outlives the broker's
+        self.orphaned = False  # and this is the other way round
         self._look = look
         self._greeting = b""
         self._splitters = {"client": FrameSplitter(), "server": FrameSplitter()}
@@ -251,7 +252,11 @@ class Link:
     def ended(self, side: Side) -> None:
         """A socket is gone: so is the other, if the line was not silent."""
         other = self.ends[OTHER[side]]
-        if not other.lost and (side == "client" or not (self.silent or self.parted)):
+        if side == "client":
+            stays = self.orphaned
+        else:
+            stays = self.silent or self.parted
+        if not other.lost and not stays:
             other.fin()
         if other.lost and self.ends[side].lost:
             self.gone.set()
