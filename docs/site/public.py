@@ -21,7 +21,7 @@ ROOT: Final = "leveret"
 PACKAGES: Final = ("leveret.client", "leveret.worker", "leveret.embed", "leveret.testing", ROOT)
 # By which options are declared, and what a store of one's own has to give.
 ALSO: Final = {
-    "leveret.worker": ("declared.Settings", "idempotency.Answer", "idempotency.Claim"),
+    "leveret.worker": ("consumer.Counts", "declared.Settings", "idempotency.Answer", "idempotency.Claim"),
 }
 # The broker's own, which an embedded one gives access to: named in signatures, described in the source.
 INTERNAL: Final = ("leveret.clock", "leveret.core", "leveret.message", "leveret.server", "leveret.wire")
