@@ -19,7 +19,7 @@ def status_of(tally: Tally) -> str:
 
 def _row(name: str, what: Subscription, lost: int, latency: str, duplicates: int | None = None) -> list[str]:
     span_s = what.last_s - what.first_s
-    rate = f"{(len(what.ids) - 1) / span_s:.1f}" if len(what.ids) > 1 and span_s > 0 else "-"
+    rate = f"{(len(what.ids) - 1) / span_s:.1f}" if len(what.ids) > 1 and span_s > 0.1 else "-"
     return [
         name,
         str(len(what.ids)),

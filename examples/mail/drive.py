@@ -14,6 +14,7 @@ from examples.common.report import percentile
 from examples.common.waiting import Watch
 
 TIMEOUT_S = 60.0
+STALLED_S = 90.0  # a worker that failed often in a row takes nothing for up to half a minute
 
 
 @dataclass
@@ -32,7 +33,7 @@ class Asked:
 class Caller:
     def __init__(self, url: str) -> None:
         self.http = httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S)
-        self.watch = Watch()
+        self.watch = Watch(STALLED_S)
         self.told: dict[str, dict[str, Any]] = {}  # what the page was told of mails in the queue
         self._listening: asyncio.Task[None] | None = None
         self._heard = asyncio.Event()
