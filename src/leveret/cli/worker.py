@@ -156,7 +156,7 @@ def supervise(processes: int, watch: bool, grace_s: float | None) -> int:
     supervisor = Supervisor(
         command,
         processes,
-        grace_s=30.0 if grace_s is None else grace_s,
+        grace_s=grace_s,
         fatal={exits.USAGE, exits.CONFIG},
         watch=Path.cwd() if watch else None,
     )

@@ -29,14 +29,18 @@ SKIPPED: Final = ("__pycache__", "node_modules", "site-packages")
 
 
 class Supervisor:
-    """`fatal` are exit codes with which starting anew is of no use. `watch` is a folder, or None."""
+    """`fatal` are exit codes with which starting anew is of no use. `watch` is a folder, or None.
+
+    A process that is to end is killed some seconds after `grace_s`; with None, which leaves the grace time to the app, it
+    is waited for.
+    """
 
     def __init__(
         self,
         command: Sequence[str],
         processes: int,
         *,
-        grace_s: float,
+        grace_s: float | None = None,
         fatal: Collection[int] = (),
         watch: Path | None = None,
         backoff: Backoff | None = None,
@@ -133,7 +137,8 @@ class Supervisor:
             if not ended.done():
                 with contextlib.suppress(ProcessLookupError):
                     process.terminate()
-                await asyncio.wait({ended}, timeout=self._grace_s + KILL_AFTER_S)
+                limit_s = None if self._grace_s is None else self._grace_s + KILL_AFTER_S
+                await asyncio.wait({ended}, timeout=limit_s)
             if not ended.done():
                 logger.error("worker %d does not end, and is killed", number)
                 process.kill()
