@@ -51,9 +51,11 @@ __all__ = [
 PREFIX: Final = "LEVERET_"
 # Read by the build, the tests, the client or `load` itself; not the broker's configuration.
 OTHER_VARIABLES: Final = frozenset(
-    ("LEVERET_CONFIG", "LEVERET_PURE", "LEVERET_OPT", "LEVERET_REQUIRE_COMPILED", "LEVERET_EXPECT")
-    + ("LEVERET_URL", "LEVERET_USER", "LEVERET_PASSWORD")
-)
+    {
+        "LEVERET_CONFIG", "LEVERET_PURE", "LEVERET_OPT", "LEVERET_REQUIRE_COMPILED", "LEVERET_EXPECT",
+        "LEVERET_URL", "LEVERET_USER", "LEVERET_PASSWORD",
+    }
+)  # fmt: skip
 # What Kubernetes puts into the environment of every pod beside a service that is called leveret.
 FOREIGN_VARIABLE: Final = re.compile(
     r"LEVERET_(.+_)?SERVICE_(HOST|PORT)(_.+)?|LEVERET_(.+_)?PORT_\d+_(TCP|UDP)(_.+)?"
