@@ -122,7 +122,8 @@ def test_an_unknown_variable_is_named() -> None:
 @pytest.mark.parametrize(
     "variable",
     ["LEVERET_PURE", "LEVERET_EXPECT", "LEVERET_URL", "LEVERET_PASSWORD",
-     "LEVERET_PORT", "LEVERET_PORT_5672_TCP_ADDR", "LEVERET_SERVICE_HOST", "LEVERET_SERVICE_PORT_AMQP", "LEVERET_HEADLESS_SERVICE_HOST", "PATH"],
+     "LEVERET_PORT", "LEVERET_PORT_5672_TCP_ADDR", "LEVERET_SERVICE_HOST",
+     "LEVERET_SERVICE_PORT_AMQP", "LEVERET_HEADLESS_SERVICE_HOST", "PATH"],
 )  # fmt: skip
 def test_variables_that_are_somebody_elses_are_left_alone(variable: str) -> None:
     assert load(environ={variable: "tcp://10.0.0.1:5672"}) == load()
