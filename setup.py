@@ -102,8 +102,12 @@ def extensions() -> list[Any]:
     try:
         from mypyc.build import mypycify
 
+        # The names of leveret/__init__ lead the checker everywhere; what is not compiled may lack its libraries here.
         made = mypycify(
-            modules, opt_level=os.environ.get("LEVERET_OPT", "3"), debug_level="0", group_name="leveret"
+            ["--follow-imports=silent", *modules],
+            opt_level=os.environ.get("LEVERET_OPT", "3"),
+            debug_level="0",
+            group_name="leveret",
         )
     except (SystemExit, Exception) as error:  # mypyc ends the process when it does not like a module
         fall_back(f"mypyc could not translate it ({error!r}, see above)")
