@@ -15,7 +15,7 @@ from bench.programs import Program, drop, fill
 OURS = "bench.sides.use_leveret"
 AIO_PIKA = "bench.sides.use_aio_pika"
 PIKA = "bench.sides.use_pika"
-WAITING = {OURS: 400_000, AIO_PIKA: 40_000, PIKA: 100_000}  # messages a second that a consumer may want
+WAITING = {OURS: 1_000_000, AIO_PIKA: 40_000, PIKA: 100_000}  # messages a second that a consumer may want
 SPOOLED = 1_000_000
 IMPORTS = 15
 

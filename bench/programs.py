@@ -31,6 +31,7 @@ class Program:
 
     def __init__(self, words: list[str], values: dict[str, str] | None = None) -> None:
         self.words = words
+        self.errors = ""
         self.process = subprocess.Popen(
             words,
             cwd=ROOT,
@@ -63,14 +64,16 @@ class Program:
         code = self.process.returncode
         return GeneratorFailed(f"{' '.join(self.words)}: exit code {code}: {errors.strip()[-2000:]}")
 
-    def stop(self) -> None:
+    def stop(self) -> str:
+        """What it said on standard error."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
                 self.process.wait(30)
             except subprocess.TimeoutExpired:
                 self.process.kill()
-        self.process.communicate()
+        self.errors = self.errors or self.process.communicate()[1]
+        return self.errors
 
 
 def with_rate(figures: Figures) -> Figures:
@@ -116,8 +119,7 @@ class Watch:
         end = time.monotonic() + START_S
         while not self.row(queue).get("consumers"):
             if worker.process.poll() is not None or time.monotonic() > end:
-                worker.stop()
-                raise worker.failed(f"no consumer of {queue} within {START_S:g} s")
+                raise worker.failed(f"no consumer of {queue}: {worker.stop()}")
             time.sleep(0.05)
 
     def wait_until_empty(self, queue: str) -> None:

@@ -127,6 +127,7 @@ async def _spool_memory(o: argparse.Namespace) -> None:
     body = b"x" * o.size
     client = leveret.connect(url(o), spool=o.path)
     await client.open()
+    await client.declare_queue(leveret.Queue(o.queue))
     await client.publish(o.queue, body)
     w.said("ready")
     while client.connected:

@@ -177,6 +177,20 @@ def test_a_window_is_never_overrun_and_a_limit_is_met() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("messages", [1, 999, 3000, 20_001])
+def test_without_confirms_all_messages_are_sent_and_no_more(messages: int) -> None:
+    async def run() -> None:
+        fake, real = link()
+        publisher = Publisher(real, Plan(window=0), 0, Times().record, messages)
+        publisher.start()
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert publisher.sent == publisher.confirmed == messages
+        assert len(b"".join(fake.transport.written)) == messages * publisher.batch.unit_bytes
+
+    asyncio.run(run())
+
+
 def test_a_batch_is_stamped_once_or_each_message_with_its_time() -> None:
     batch = Batch("", "q", 100, True, 5, 131_072)
     data = batch.at(7, 5)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -19,9 +18,12 @@ from leveret.cli import exits, main
 from leveret.client import connect
 from leveret.errors import Refused
 from tests.compat.broker import Address, running_broker
+from tests.differential.brokers import broker as a_broker
 
 pytest.importorskip("hdrh")
+pytest.importorskip("pika")
 
+RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 QUICK = ["--duration", "0.3", "--warmup", "0.1"]
 
 
@@ -94,16 +96,37 @@ def test_calls_are_answered(broker: Address, capsys: pytest.CaptureFixture[str])
     assert found["latency_ms"]["p50"] > 0
 
 
-def test_two_brokers_are_compared_in_turns(broker: Address, capsys: pytest.CaptureFixture[str]) -> None:
-    """BENCH_RIVAL_URL names the second; without it one broker is in both places."""
-    words = ["throughput", "--url", broker.url, "--compare", os.environ.get("BENCH_RIVAL_URL", broker.url)]
-    assert main.main(["bench", *words, "--rounds", "1", "--messages", "200", "--json"]) == exits.OK
-    found = json.loads(capsys.readouterr().out)
-    assert len(found["runs"]) == 2
+def check_compared(found: Any) -> None:
     values = found["compared"]["delivered_per_s"]
     assert values["ratio"] == pytest.approx(values["first"] / values["second"], rel=0.01)
     times = found["compared"]["latency_ms p50"]
     assert times["ratio"] == pytest.approx(times["second"] / times["first"], rel=0.01)
+
+
+def test_two_brokers_are_compared_in_turns(broker: Address, capsys: pytest.CaptureFixture[str]) -> None:
+    """One broker is in both places."""
+    options = ["--compare", broker.url, "--rounds", "1", "--messages", "200"]
+    found = bench(capsys, "throughput", broker.url, *options)
+    assert len(found["runs"]) == 2
+    check_compared(found)
+
+
+@pytest.mark.skipif(not RABBITMQ.exists(), reason="RabbitMQ is not installed")
+def test_rabbitmq_is_measured_like_leveret(
+    broker: Address, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with a_broker("rabbitmq", tmp_path) as rabbitmq:
+        options = ["--compare", rabbitmq.url, "--rounds", "1"]
+        found = bench(capsys, "throughput", broker.url, *options, "--messages", "3000")
+        assert [run["broker"]["product"] for run in found["runs"]] == ["Leveret", "RabbitMQ"]
+        check_compared(found)
+        transient = ["--window", "0", "--ack-every", "0", "--transient", "--messages", "3000"]
+        assert bench(capsys, "throughput", rabbitmq.url, *transient)["delivered_per_s"] > 0
+        assert (
+            bench(capsys, "fanout", rabbitmq.url, "--queues", "3", "--messages", "300")["delivered_per_s"] > 0
+        )
+        assert bench(capsys, "backlog", rabbitmq.url, "--messages", "1000")["drained_per_s"] > 0
+        assert bench(capsys, "rpc", rabbitmq.url, "--messages", "30")["answered_per_s"] > 0
 
 
 def test_what_it_made_is_gone_afterwards(broker: Address) -> None:

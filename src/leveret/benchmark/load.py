@@ -177,9 +177,9 @@ class Publisher(Connection):
         if self._step_ns:
             self._send_due()
             return
-        least = min(self.batch.count, self.limit - self.sent) if self.limit else self.batch.count
         for _ in range(TURN_BATCHES):
             room = self._room()
+            least = min(self.batch.count, self.limit - self.sent) if self.limit else self.batch.count
             if not self._going or self._paused or self.link.blocked or room < max(1, least):
                 return
             stamp = now_ns()
