@@ -34,7 +34,8 @@ BROKER ?= $(CURDIR)/$(PYC)
 ARGS ?=
 NAME ?= mail
 # Test folders with targets of their own: they need node, RabbitMQ or the network, or take their time.
-APART := --ignore=tests/compat --ignore=tests/suites --ignore=tests/apps --ignore=tests/client/matrix --ignore=tests/examples
+APART := --ignore=tests/compat --ignore=tests/suites --ignore=tests/apps --ignore=tests/client/matrix --ignore=tests/examples \
+	--ignore=tests/docs/test_rabbitmq.py
 
 export PIP_ROOT_USER_ACTION := ignore
 unexport PYTHONPATH
@@ -133,7 +134,7 @@ compat: .venv-compiled/stamp ## drive a compiled broker through pika, aio-pika a
 
 .PHONY: matrix
 matrix: .venv-compiled/stamp ## break the client's connection at every point, against Leveret and RabbitMQ
-	@LEVERET_EXPECT=compiled $(PYC) -m pytest -p no:cacheprovider tests/client/matrix $(ARGS)
+	@LEVERET_EXPECT=compiled $(PYC) -m pytest -p no:cacheprovider tests/client/matrix tests/docs/test_rabbitmq.py $(ARGS)
 
 .PHONY: examples
 examples: .venv-compiled/stamp ## run every example, small, and look at what it says

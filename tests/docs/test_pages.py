@@ -76,8 +76,8 @@ def reader(page: Path, tmp_path: Path) -> Iterator[Reader]:
             reader.end()
 
 
-@pytest.mark.parametrize("page", RUNNABLE, ids=name_of)
-def test_code_runs_and_prints_what_the_page_says(page: Path, reader: Reader) -> None:
+def follow(page: Path, reader: Reader) -> None:
+    """Everything that a page has its reader do."""
     for name, text in files_before(page).items():
         reader.write(name, text)
     for block in blocks_of(page):
@@ -91,6 +91,11 @@ def test_code_runs_and_prints_what_the_page_says(page: Path, reader: Reader) -> 
         elif runs(block):
             reader.python(block.text)
     reader.finish()
+
+
+@pytest.mark.parametrize("page", RUNNABLE, ids=name_of)
+def test_code_runs_and_prints_what_the_page_says(page: Path, reader: Reader) -> None:
+    follow(page, reader)
 
 
 def test_configurations_can_be_used(tmp_path: Path) -> None:
