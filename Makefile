@@ -114,8 +114,8 @@ test: .venv/stamp ## run the tests, uncompiled (ARGS='-k table')
 	@LEVERET_EXPECT=pure $(PY) -m pytest $(APART) $(ARGS)
 
 .PHONY: test-compiled
-test-compiled: .venv-compiled/stamp ## run the same tests against the compiled wheel
-	@LEVERET_EXPECT=compiled $(PYC) -m pytest -p no:cacheprovider $(APART) $(ARGS)
+test-compiled: .venv-compiled/stamp ## run the same tests against the compiled wheel, but those of the documentation
+	@LEVERET_EXPECT=compiled $(PYC) -m pytest -p no:cacheprovider $(APART) --ignore=tests/docs $(ARGS)
 
 .PHONY: lint
 lint: .venv/stamp ## check style and types
@@ -133,7 +133,7 @@ compat: .venv-compiled/stamp ## drive a compiled broker through pika, aio-pika a
 	@LEVERET_EXPECT=compiled $(PYC) -m pytest -p no:cacheprovider tests/compat $(ARGS)
 
 .PHONY: matrix
-matrix: .venv-compiled/stamp ## break the client's connection at every point, against Leveret and RabbitMQ
+matrix: .venv-compiled/stamp ## break the client's connection at every point, and follow the tutorial, with Leveret and RabbitMQ
 	@LEVERET_EXPECT=compiled $(PYC) -m pytest -p no:cacheprovider tests/client/matrix tests/docs/test_rabbitmq.py $(ARGS)
 
 .PHONY: examples
