@@ -161,8 +161,9 @@ fuzz: .venv/stamp ## feed the protocol coverage-guided rubbish for SECONDS=60
 	@$(PY) -m tests.fuzz --seconds $(SECONDS) $(ARGS)
 
 .PHONY: bench
-bench: .venv-compiled/stamp ## measure speed and size (BENCH='first fanout', AMQPLOAD_SRC=DIR, ARGS='--pairs 1')
-	@$(PYC) bench/run.py $(BENCH) --leveret .venv-compiled/bin/leveret --uncompiled .venv/bin/leveret $(ARGS)
+bench: .venv-compiled/stamp .venv-apps/stamp ## measure speed and size (BENCH='first fanout', AMQPLOAD_SRC=DIR, ARGS='--pairs 1')
+	@$(PYC) bench/run.py $(BENCH) --leveret .venv-compiled/bin/leveret --uncompiled .venv/bin/leveret \
+		--apps .venv-apps/bin/python $(ARGS)
 
 .PHONY: instructions
 instructions: .venv-compiled/stamp ## count instructions a message with callgrind, and hold them (ARGS=--write)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import disk
-from bench.brokers import Broker, Leveret, RabbitMq310, Usage, port_and_pid, python_beside
+from bench.brokers import Broker, Leveret, RabbitMq310, port_and_pid, python_beside
 from bench.figures import Figure, median
 from bench.generators import Figures, Run
 
@@ -89,12 +89,6 @@ class Bench:
     def python(self) -> str:
         """The interpreter of the environment that `leveret` is in: our client's, aio-pika's and pika's too."""
         return python_beside(self.options.leveret)
-
-    def apps(self) -> str:
-        """Raises Usage when nobody said where Celery and Dramatiq are."""
-        if not self.options.apps:
-            raise Usage("say where Celery and Dramatiq are: --apps .venv-apps/bin/python")
-        return self.options.apps
 
     # ---- loads
 

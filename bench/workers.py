@@ -15,6 +15,7 @@ from bench.generators import Figures
 from bench.programs import Program, Watch, drop, watching
 
 LEVERET_APP = "bench.sides.leveret_app"
+UNMEASURED = "not measured: needs --apps"
 CONCURRENCY = "2"  # as many as there are cores for all
 
 
@@ -50,7 +51,7 @@ def ours(bench: Bench, broker: Leveret, watch: Watch, pool: str) -> Figures:
 
 
 def celery(bench: Bench, broker: Leveret, watch: Watch, pool: str, late: bool) -> Figures:
-    queue, python, module = bench.queue(), bench.apps(), "bench.sides.celery_app"
+    queue, python, module = bench.queue(), bench.options.apps, "bench.sides.celery_app"
     values = {"CELERY_PORT": str(broker.port), "CELERY_QUEUE": queue, "CELERY_LATE": str(int(late))}
     words = [python, "-m", "celery", "-A", module, "worker", "--pool", pool, "--concurrency", CONCURRENCY]
     words += ["--loglevel", "ERROR"]
@@ -62,7 +63,7 @@ def celery(bench: Bench, broker: Leveret, watch: Watch, pool: str, late: bool) -
 
 
 def dramatiq(bench: Bench, broker: Leveret, watch: Watch, processes: int, threads: int) -> Figures:
-    queue, python, module = bench.queue(), bench.apps(), "bench.sides.dramatiq_app"
+    queue, python, module = bench.queue(), bench.options.apps, "bench.sides.dramatiq_app"
     values = {"DRAMATIQ_PORT": str(broker.port), "DRAMATIQ_QUEUE": queue}
     words = [python, "-m", "dramatiq", module, "--processes", str(processes), "--threads", str(threads)]
     worker = Program(words, values)
@@ -78,6 +79,11 @@ def _words(figures: Figures) -> str:
 
 def worker_async(bench: Bench) -> list[Figure]:
     work = "worker, async no-op, durable, posted and handled"
+    if not bench.options.apps:
+        return [
+            Figure(work, UNMEASURED, "", "x Celery", None, 20),
+            Figure(work, UNMEASURED, "", "x Dramatiq", None, 8),
+        ]
     with bench.leveret() as broker, watching(broker) as watch:
         works = {"ours": lambda: ours(bench, broker, watch, "async")}
         rivals = {
@@ -103,6 +109,9 @@ def worker_async(bench: Bench) -> list[Figure]:
 
 
 def worker_process(bench: Bench) -> list[Figure]:
+    work = "worker, process pool, no-op, durable, posted and handled"
+    if not bench.options.apps:
+        return [Figure(work, UNMEASURED, "", "x Celery prefork", None, 5, 10)]
     with bench.leveret() as broker, watching(broker) as watch:
         seen = bench.in_turns(
             {
@@ -112,7 +121,6 @@ def worker_process(bench: Bench) -> list[Figure]:
         )
     we, they = medians(seen["ours"]), medians(seen["theirs"])
     by = ratio(we["rate"], they["rate"])
-    work = "worker, process pool, no-op, durable, posted and handled"
     return [Figure(work, _words(we), f"Celery prefork {_words(they)}", "x Celery prefork", by, 5, 10)]
 
 
