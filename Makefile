@@ -19,7 +19,7 @@ PIP := -m pip --disable-pip-version-check --quiet
 SOURCES := $(shell find src -name '*.py' -not -path '*/__pycache__/*')
 CHECKED := $(wildcard src tests examples bench docs setup.py)
 PAGES := $(shell find docs -type f -not -path '*/__pycache__/*')
-EXTRAS := demo,test,lint
+EXTRAS := examples,test,lint
 # What the documentation's programs and the examples import, beside what the tests have of their own
 NEEDED := tests/docs/requirements.txt $(wildcard examples/*/requirements.txt)
 
@@ -75,7 +75,7 @@ wheel: build/wheel/stamp ## build the compiled wheel into dist/
 
 .venv-compiled/stamp: build/wheel/stamp
 	@test -x $(PYC) || "$(PYTHON)" -m venv .venv-compiled
-	@$(PYC) $(PIP) install "$$(ls build/wheel/*.whl)[demo,test]"
+	@$(PYC) $(PIP) install "$$(ls build/wheel/*.whl)[examples,test]"
 	@$(PYC) $(PIP) install $(addprefix -r ,$(sort $(wildcard tests/*/requirements.txt) $(NEEDED)))
 	@$(PYC) $(PIP) install --force-reinstall --no-deps build/wheel/*.whl
 	@touch $@

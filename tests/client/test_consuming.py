@@ -93,6 +93,8 @@ def test_messages_in_batches() -> None:
         await fill(client, 100)
         consumer = client.consume("q", prefetch=50)
         found: list[object] = []
+        assert [message.ack() and message.data for message in await consumer.many(2)] == [0, 1]
+        found = [0, 1]
         while len(found) < 100:
             batch = await consumer.many()
             found += [message.data for message in batch]

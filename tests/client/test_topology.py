@@ -7,7 +7,7 @@ import pytest
 from leveret.client import Binding, Client, Exchange, Queue, Retry, exchange
 from leveret.client.control import coarse
 from leveret.client.features import read
-from leveret.errors import InvalidMessage, Refused, Unsupported
+from leveret.errors import InvalidMessage, Refused, Unroutable, Unsupported
 from tests.client.inside import cut, run, until
 
 
@@ -124,6 +124,27 @@ def test_exchanges_and_bindings() -> None:
             await client.declare_exchange("orders", "topic")
         with pytest.raises(InvalidMessage, match="255"):
             await client.declare_queue("q" * 256)
+
+    run(work)
+
+
+def test_exchanges_are_bound_to_exchanges_on_every_connection() -> None:
+    async def work(client: Client) -> None:
+        await client.declare_exchange("all", "topic", durable=False)
+        await client.declare_exchange("some", "fanout", durable=False)
+        await client.bind_exchange("some", "all", "a.#")
+        await client.declare_queue(Queue("q", durable=False, exclusive=True))
+        await client.bind("q", "some")
+        for _ in range(2):
+            await client.publish(exchange("all", "a.b"), 1, mandatory=True)
+            await cut(client)
+            await until(lambda: client.connected)
+        await client.unbind_exchange("some", "all", "a.#")
+        with pytest.raises(Unroutable):
+            await client.publish(exchange("all", "a.b"), 1, mandatory=True)
+        await client.bind_exchange("some", "all", "#")
+        await client.delete_exchange("some")
+        assert client.control.record.between_exchanges() == []
 
     run(work)
 

@@ -22,7 +22,7 @@ class Backoff:
     def __init__(
         self,
         first_s: float = 0.2,
-        max_s: float = 30.0,
+        max_s: float = 10.0,
         multiplier: float = 2.0,
         jitter: Jitter = "full",
         random: Callable[[], float] = random.random,

@@ -144,12 +144,17 @@ class Consumer:
         self.prefetch.taken += 1
         return self.ready.popleft()
 
-    async def many(self) -> list[Message]:
-        """All that is here, at least one; for who handles messages in batches. Raises StopAsyncIteration at the end."""
+    async def many(self, limit: int | None = None) -> list[Message]:
+        """What is here, up to `limit`, at least one; for who handles messages in batches. Raises StopAsyncIteration at
+        the end, or what ended it."""
         if self.dropped or not self.ready:
             await self._more()
-        messages = list(self.ready)
-        self.ready.clear()
+        ready = self.ready
+        if limit is None or limit >= len(ready):
+            messages = list(ready)
+            ready.clear()
+        else:
+            messages = [ready.popleft() for _ in range(limit)]
         self.prefetch.taken += len(messages)
         return messages
 

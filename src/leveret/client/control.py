@@ -149,11 +149,11 @@ class Control:
         self.record.forget_exchange(name)
 
     async def bind(self, binding: Binding) -> None:
-        await self.ask(binding.put, methods.QUEUE_BIND_OK)
+        await self.ask(binding.put, binding.bound)
         self.record.add_binding(binding)
 
     async def unbind(self, binding: Binding) -> None:
-        await self.ask(binding.put_unbind, methods.QUEUE_UNBIND_OK)
+        await self.ask(binding.put_unbind, binding.unbound)
         if binding in self.record.bindings:
             self.record.bindings.remove(binding)
 
@@ -165,6 +165,8 @@ class Control:
         record = self.record
         for exchange in list(record.exchanges.values()):
             await self._once_more(link, exchange.put, methods.EXCHANGE_DECLARE_OK, exchange)
+        for binding in record.between_exchanges():
+            await self._once_more(link, binding.put, binding.bound, binding)
         for queue in list(record.queues.values()):
             await self.declare_again(queue, link)
 

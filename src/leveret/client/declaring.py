@@ -53,3 +53,15 @@ class Declaring:
     ) -> None:
         """Raises Refused."""
         await self.control.unbind(Binding(queue, exchange, key, tuple((arguments or {}).items())))
+
+    async def bind_exchange(
+        self, destination: str, source: str, key: str = "", arguments: Mapping[str, object] | None = None
+    ) -> None:
+        """What `source` gets and `key` matches goes to `destination` too. Raises Refused."""
+        await self.control.bind(Binding(destination, source, key, tuple((arguments or {}).items()), True))
+
+    async def unbind_exchange(
+        self, destination: str, source: str, key: str = "", arguments: Mapping[str, object] | None = None
+    ) -> None:
+        """Raises Refused."""
+        await self.control.unbind(Binding(destination, source, key, tuple((arguments or {}).items()), True))

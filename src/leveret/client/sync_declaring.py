@@ -54,3 +54,15 @@ class SyncDeclaring:
     ) -> None:
         """Raises Refused."""
         self._do(lambda: self._client.unbind(queue, exchange, key, arguments))
+
+    def bind_exchange(
+        self, destination: str, source: str, key: str = "", arguments: Mapping[str, object] | None = None
+    ) -> None:
+        """What `source` gets and `key` matches goes to `destination` too. Raises Refused."""
+        self._do(lambda: self._client.bind_exchange(destination, source, key, arguments))
+
+    def unbind_exchange(
+        self, destination: str, source: str, key: str = "", arguments: Mapping[str, object] | None = None
+    ) -> None:
+        """Raises Refused."""
+        self._do(lambda: self._client.unbind_exchange(destination, source, key, arguments))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from librt.strings import BytesWriter
 
 from leveret.errors import InvalidMessage
-from leveret.wire import requests
+from leveret.wire import methods, requests
 from leveret.wire.table import encode_table
 
 UNIQUE_HEADER = "x-unique-key"  # what the option `unique` of a message becomes
@@ -194,22 +194,36 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Binding:
-    """From an exchange to a queue; `arguments` are what a headers exchange matches."""
+    """From an exchange to a queue, or to another exchange; `arguments` are what a headers exchange matches."""
 
-    queue: str
+    destination: str
     exchange: str
     key: str = ""
     arguments: tuple[tuple[str, object], ...] = ()
+    to_exchange: bool = False
+
+    @property
+    def bound(self) -> int:
+        """The answer to `put`."""
+        return methods.EXCHANGE_BIND_OK if self.to_exchange else methods.QUEUE_BIND_OK
+
+    @property
+    def unbound(self) -> int:
+        """The answer to `put_unbind`."""
+        return methods.EXCHANGE_UNBIND_OK if self.to_exchange else methods.QUEUE_UNBIND_OK
 
     def put(self, out: BytesWriter, channel: int) -> None:
-        requests.queue_bind(
-            out, channel, self.queue, self.exchange, self.key, False, encode_table(dict(self.arguments))
+        bind = requests.exchange_bind if self.to_exchange else requests.queue_bind
+        bind(
+            out, channel, self.destination, self.exchange, self.key, False, encode_table(dict(self.arguments))
         )
 
     def put_unbind(self, out: BytesWriter, channel: int) -> None:
-        requests.queue_unbind(
-            out, channel, self.queue, self.exchange, self.key, encode_table(dict(self.arguments))
-        )
+        table = encode_table(dict(self.arguments))
+        if self.to_exchange:
+            requests.exchange_unbind(out, channel, self.destination, self.exchange, self.key, False, table)
+        else:
+            requests.queue_unbind(out, channel, self.destination, self.exchange, self.key, table)
 
 
 class Record:
@@ -222,18 +236,25 @@ class Record:
 
     def forget_queue(self, name: str) -> None:
         self.queues.pop(name, None)
-        self.bindings = [binding for binding in self.bindings if binding.queue != name]
+        self.bindings = [each for each in self.bindings if each.to_exchange or each.destination != name]
 
     def forget_exchange(self, name: str) -> None:
         self.exchanges.pop(name, None)
-        self.bindings = [binding for binding in self.bindings if binding.exchange != name]
+        self.bindings = [
+            each
+            for each in self.bindings
+            if each.exchange != name and not (each.to_exchange and each.destination == name)
+        ]
 
     def add_binding(self, binding: Binding) -> None:
         if binding not in self.bindings:
             self.bindings.append(binding)
 
     def bindings_of(self, queue: str) -> list[Binding]:
-        return [binding for binding in self.bindings if binding.queue == queue]
+        return [each for each in self.bindings if each.destination == queue and not each.to_exchange]
+
+    def between_exchanges(self) -> list[Binding]:
+        return [each for each in self.bindings if each.to_exchange]
 
 
 def check_name(kind: str, name: str) -> str:

@@ -7,7 +7,7 @@ retries, answers) is done by its `Handling`, which the client makes for each con
 from __future__ import annotations
 
 from collections.abc import Awaitable, Generator
-from typing import cast, final
+from typing import TypeVar, cast, final
 
 from leveret.client.engine.output import Settling
 from leveret.errors import AlreadySettled, Reject, RetryLater, Stale
@@ -25,6 +25,8 @@ from leveret.wire.properties import (
     find_property,
     text_at,
 )
+
+T = TypeVar("T")
 
 FLAGS_AT = 12  # in the payload of a content header frame
 
@@ -107,9 +109,9 @@ class Message:
         """The body as a value, as its content type has it. Raises InvalidMessage."""
         return self._handling.decode(self, None)
 
-    def decode(self, into: object) -> object:
+    def decode(self, into: type[T]) -> T:
         """The body as a value of this type. Raises InvalidMessage, which names the field that does not fit."""
-        return self._handling.decode(self, into)
+        return cast(T, self._handling.decode(self, into))
 
     def _flags(self) -> i64:
         header = self._header
