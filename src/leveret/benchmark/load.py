@@ -26,7 +26,8 @@ from leveret.wire.frames import FRAME_END, FRAME_HEAD_BYTES, FRAME_HEADER, FRAME
 from leveret.wire.signatures import decode_method
 
 TURN_BATCHES: Final = 8  # written before others get their turn
-LEAST_NS: Final = 50_000  # between two looks at what is due
+LEAST_NS: Final = 50_000  # between two looks at what is due, for each connection of the load
+LEAST_MAX_NS: Final = 1_000_000
 PACED_MAX: Final = 1_000  # messages in one batch of a paced load
 LARGE_BYTES: Final = 65_536  # of a batch, about
 TAG: Final = struct.Struct(">Q")
@@ -197,7 +198,8 @@ class Publisher(Connection):
             first = self._began_ns + int(self.sent * self._step_ns)
             self._write(self.batch.paced(first, self._step_ns, count), count, first)
         if self._alarm is not None and self._going and not (self.limit and self.sent >= self.limit):
-            self._alarm.set(max(now + LEAST_NS, self._began_ns + int(self.sent * self._step_ns)))
+            least_ns = min(LEAST_NS * self.plan.connections, LEAST_MAX_NS)
+            self._alarm.set(max(now + least_ns, self._began_ns + int(self.sent * self._step_ns)))
 
     def _write(self, data: bytes, count: int, due_ns: int) -> None:
         self.sent += count
