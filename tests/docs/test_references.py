@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from leveret import Backoff, Buffer
 from leveret.core import retry
 from leveret.wire import methods
 from tests.docs.pages import DOCS, PAGES, ROOT, name_of
@@ -80,3 +81,13 @@ def test_every_page_is_in_the_index_of_its_section(section: Path) -> None:
     pages = {page for page in section.parent.glob("*.md") if page != section}
     pages |= set(section.parent.glob("*/README.md"))
     assert sorted(name_of(page) for page in pages - links) == []
+
+
+def test_explanations_name_the_defaults_there_are() -> None:
+    backoff, buffer = Backoff(), Buffer()
+    page = (DOCS / "explanation" / "reconnecting.md").read_text()
+    assert f"{backoff.first_s:g} s, {backoff.first_s * backoff.multiplier:g} s" in page
+    assert f"up to {backoff.max_s:g} s" in page
+    page = (DOCS / "explanation" / "producers-never-wait.md").read_text()
+    assert f"{buffer.messages:,} and {buffer.size_bytes >> 20} MiB" in page
+    assert f'| `"{buffer.full}"` (default) |' in page
