@@ -7,7 +7,6 @@ channels. It never reconnects and decides nothing about messages: that is client
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -88,7 +87,7 @@ class Link(asyncio.Protocol):
         self._closing = False
         self._owners: dict[int, Owner] = {}
         self._asked: dict[int, deque[tuple[tuple[int, ...], asyncio.Future[Event]]]] = {}
-        self._dead: set[int] = set()  # closed by us, until the broker says so
+        self._dead: dict[int, asyncio.Future[Event]] = {}  # closed by us, until the broker says so
 
     # ---- asyncio's side
 
@@ -206,6 +205,8 @@ class Link(asyncio.Protocol):
             number = next((n for n in range(8, self.channel_max + 1) if self._free(n)), 0)
             if number == 0:
                 raise Refused(504, f"all {self.channel_max} channels of this connection are in use")
+        elif number in self._dead:
+            await asyncio.wait({self._dead[number]})
         channel = Channel(number, self.output, handling, outbox, no_ack)
         self.inbox.forget(number)
         self.inbox.channels[number] = channel
@@ -222,28 +223,23 @@ class Link(asyncio.Protocol):
 
     async def close_channel(self, channel: Channel) -> None:
         """What is unsettled goes back to its queue. The channel may have ended already."""
-        closing = self._close_channel(channel)
-        if closing is not None:
-            with contextlib.suppress(Disconnected, Refused):
-                await closing
+        self.leave_channel(channel)
+        if channel.number in self._dead:
+            await asyncio.wait({self._dead[channel.number]})
 
     def leave_channel(self, channel: Channel) -> None:
         """The same for who cannot wait."""
-        closing = self._close_channel(channel)
-        if closing is not None:
-            closing.cancel()
-
-    def _close_channel(self, channel: Channel) -> asyncio.Future[Event] | None:
         number = channel.number
         if self.inbox.channels.get(number) is not channel or self.lost.done():
-            return None
+            return
         channel.settling.put(self.output.writer)
         self.inbox.forget(number)
         self._owners.pop(number, None)
-        self._dead.add(number)
-        return self.request(
+        closing = self.request(
             number, lambda out: methods.channel_close(out, number, 200, "", 0, 0), methods.CHANNEL_CLOSE_OK
         )
+        closing.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody need ask
+        self._dead[number] = closing
 
     # ---- in
 
@@ -256,18 +252,29 @@ class Link(asyncio.Protocol):
         elif method == methods.CHANNEL_FLOW:
             active = event.payload[4:5] != b"\0"
             self.say(lambda out: methods.channel_flow_ok(out, event.channel, active))
+        elif method == methods.CHANNEL_CLOSE_OK:
+            self._left(event)
         else:
             asked = self._asked.get(event.channel)
             if asked and method in asked[0][0]:
                 future = asked.popleft()[1]
                 if not future.done():
                     future.set_result(event)
-                if method == methods.CHANNEL_CLOSE_OK:
-                    self._dead.discard(event.channel)
                 return
             owner = self._owners.get(event.channel)
             if owner is not None:
                 owner.event(event)
+
+    def _left(self, event: Event) -> None:
+        """A channel that we closed. What was asked before is not answered, where the broker closed it as well."""
+        self._dead.pop(event.channel, None)
+        for answers, future in self._asked.pop(event.channel, ()):
+            if future.done():
+                continue
+            if event.method in answers:
+                future.set_result(event)
+            else:
+                future.set_exception(Disconnected("the channel was closed"))
 
     def _channel_closed(self, event: Event) -> None:
         fields = decode_method(event.payload).fields

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,15 @@ import pytest
 from ...compat.broker import Address
 from ...differential.brokers import broker as started
 from .brokers import Side, names, side_of
+
+
+@pytest.fixture(autouse=True, scope="session")
+def old_objects() -> Iterator[None]:
+    """Every case collects what it leaves behind; what was there before is not looked at again each time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -56,11 +56,12 @@ class Standing:
     async def _consume(self, queue: leveret.Queue) -> None:
         async with self.case.client.consume(queue, prefetch=50) as messages:
             async for message in messages:
-                if message.body == b"held" and self.held is None:
+                if self.held is None:
                     self.held = message  # left alone, but for what becomes of it
-                else:
-                    with contextlib.suppress(Stale):
-                        message.ack()
+                    continue
+                with contextlib.suppress(Stale):
+                    message.ack()
+                if message.body != b"held":
                     self.probed.add(message.body)
 
     async def resumed(self) -> None:

@@ -340,6 +340,82 @@ async def release(case: Case) -> Steps:
         yield
 
 
+async def _move(case: Case, settle: Settle, attempts: int) -> Steps:
+    """Messages are published again, and acked when that is confirmed."""
+    queue = case.queue()
+    dead = case.queue("dead")
+    spec = leveret.Queue(queue, dead_letter=dead)
+    case.side.publish(queue, *BODIES)
+    yield
+    taker = Taker(case, spec, settle, declare=False)
+    expected, buried = set(BODIES), set[bytes]()
+
+    def all_are_buried() -> bool:
+        buried.update(body for _, body in case.side.take_all(dead))
+        return buried == expected
+
+    if attempts > 1:
+        await taker.settled(expected)
+    else:
+        await taker.until(all_are_buried, "all are among the dead letters")
+    yield
+    await taker.until(lambda: case.side.count(queue) == 0, "the queue is empty")
+    await taker.stop()  # a copy of what was delivered twice may not be confirmed yet
+    assert {body for _, body in case.side.take_all(queue)} <= expected
+    assert attempts == 1 or case.side.take_all(dead) == []
+
+
+@operation(sent("basic.publish", 3), answered("basic.ack"), sent("basic.ack"))
+async def reject(case: Case) -> Steps:
+    def settle(message: leveret.Message) -> bool:
+        message.reject("will never do")
+        return False
+
+    async for _ in _move(case, settle, 1):
+        yield
+
+
+@operation(sent("basic.publish", 3), answered("basic.ack"), sent("basic.ack"))
+async def retry(case: Case) -> Steps:
+    def settle(message: leveret.Message) -> bool:
+        if message.attempts > 1:
+            return acked(message)
+        message.retry(delay_s=0.05)
+        return False
+
+    async for _ in _move(case, settle, 2):
+        yield
+
+
+@operation(
+    sent("basic.get", 3),
+    answered("basic.get_ok", 3),
+    at("server", "body", 3, ("middle", "after")),
+    answered("basic.get_empty"),
+    sent("basic.ack"),
+)
+async def drain(case: Case) -> Steps:
+    queue = case.queue()
+    case.side.publish(queue, *BODIES)
+    yield
+    done: set[bytes] = set()
+
+    async def drain_all() -> None:
+        async for message in case.client.drain(queue):
+            with contextlib.suppress(Stale):
+                message.ack()
+                done.add(message.body)
+
+    async def drain_until_all_are_done() -> None:
+        while done != set(BODIES):
+            await drain_all()
+
+    await case.insist(drain_until_all_are_done)
+    yield
+    await drain_all()
+    assert case.side.take_all(queue) == []
+
+
 @operation(sent("basic.get"), answered("basic.get_ok"), at("server", "body", 1, ("middle", "after")))
 async def get(case: Case) -> Steps:
     queue = case.queue()
@@ -404,6 +480,40 @@ async def call(case: Case) -> Steps:
     answering.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await answering
+
+
+@operation(
+    sent("basic.publish"),
+    answered("basic.ack"),
+    answered("basic.deliver"),
+    sent("basic.publish", 2),
+    answered("basic.deliver", 2),
+    sent("basic.ack"),
+)
+async def request(case: Case) -> Steps:
+    """By a durable reply queue: the answer comes at least once, however often the work is done."""
+    queue, replies = case.queue(), case.queue("replies")
+
+    def settle(message: leveret.Message) -> bool:
+        message.reply(message.body.upper())
+        return acked(message)
+
+    taker = Taker(case, queue, settle)
+    answers: list[bytes] = []
+    await case.client.on_reply(replies, lambda message: answers.append(message.body))
+    await eventually_async(lambda: case.side.consumers(queue) == 1, "somebody answers")
+    yield
+    await case.insist(
+        lambda: case.client.request(
+            queue, b"question", reply_queue=replies, on_reply=lambda message: answers.append(message.body)
+        ),
+        NotConfirmed,
+    )
+    await taker.until(lambda: b"QUESTION" in answers, "the answer has come")
+    yield
+    assert set(answers) == {b"QUESTION"}
+    await taker.stop()
+    await eventually_async(lambda: case.side.count(replies) == 0, "the answers are taken")
 
 
 # topics
