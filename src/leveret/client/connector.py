@@ -65,7 +65,11 @@ class Connector:
     async def _open(self, address: Address, outbox: Outbox) -> Link:
         timeout_s = self.timeout_s if address.connect_timeout_s is None else address.connect_timeout_s
         heartbeat_s = self.heartbeat_s if address.heartbeat_s is None else float(address.heartbeat_s)
-        user, password = await who.resolve(self.credentials, address)
+        try:
+            async with asyncio.timeout(timeout_s):
+                user, password = await who.resolve(self.credentials, address)
+        except TimeoutError:
+            raise ConnectFailed("credentials did not come in time") from None
         link = Link(user, password, address.vhost, address.name or self.name, heartbeat_s, outbox)
         if address.frame_max_bytes:
             link.frame_max_bytes = min(link.frame_max_bytes, address.frame_max_bytes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 import pytest
@@ -191,6 +191,34 @@ def test_credentials_may_be_fetched_by_a_coroutine(address: Address, side: Side)
                 proxy.strike_all(faults.reset)
                 await case.standing.resumed()
                 assert asked == 3
+
+    played(test)
+
+
+def test_a_token_server_may_be_away_for_a_while(address: Address, side: Side) -> None:
+    async def test() -> None:
+        async with Proxy(address) as proxy:
+            proxy.passwords = {"token"}
+            answers: list[Callable[[], Awaitable[tuple[str, str]]]] = []
+
+            async def given() -> tuple[str, str]:
+                return "application", "token"
+
+            async def failing() -> tuple[str, str]:
+                raise RuntimeError("the token server is away")
+
+            async def hanging() -> tuple[str, str]:
+                await asyncio.Event().wait()
+                raise AssertionError("unreachable")
+
+            async def token() -> tuple[str, str]:
+                return await (answers.pop(0) if answers else given)()
+
+            async with case_at(proxy, side, credentials=token, connect_timeout_s=0.3) as case:
+                answers[:] = [failing, hanging, failing]
+                proxy.strike_all(faults.reset)
+                await case.standing.resumed()
+                assert answers == []
 
     played(test)
 
