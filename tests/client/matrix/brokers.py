@@ -91,13 +91,15 @@ class Side:
         return True
 
     def take_all(self, queue: str) -> list[tuple[str | None, bytes]]:
-        """Message ids and bodies of all that is ready, which is acked."""
+        """Message ids and bodies of all that is ready, which is acked; as far as the broker is there."""
         found: list[tuple[str | None, bytes]] = []
-        while True:
-            method, properties, body = self.channel.basic_get(queue, auto_ack=True)
-            if method is None:
-                return found
-            found.append((properties.message_id, body))
+        with contextlib.suppress(pika.exceptions.AMQPConnectionError):
+            while True:
+                method, properties, body = self.channel.basic_get(queue, auto_ack=True)
+                if method is None:
+                    break
+                found.append((properties.message_id, body))
+        return found
 
     def delete(self, *queues: str) -> None:
         for queue in queues:
