@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -371,3 +374,96 @@ def test_a_worker_goes_on_when_the_broker_was_killed(
         assert worker.code() == exits.OK
     finally:
         broker.stop()
+
+
+def test_it_waits_for_a_broker_that_comes_later(tmp_path: Path, folder: Path, workers: list[Worker]) -> None:
+    broker = Leveret(tmp_path / "broker")
+    url = broker.start().url
+    broker.kill()
+    try:
+        worker = start(workers, folder, url)
+        eventually(lambda: "trying again until one is there" in "\n".join(worker.lines), "it says why", END_S)
+        broker.start()
+        worker.ready()
+        assert sum("no broker could be reached" in line for line in worker.lines) == 1
+        worker.tell(signal.SIGTERM)
+        assert worker.code() == exits.OK
+    finally:
+        broker.stop()
+
+
+@pytest.mark.parametrize("options", [(), ("--processes", "2")])
+def test_it_may_be_stopped_while_it_waits(
+    folder: Path, workers: list[Worker], options: tuple[str, ...]
+) -> None:
+    worker = start(workers, folder, "amqp://127.0.0.1:1", *options)
+    eventually(lambda: "trying again until one is there" in "\n".join(worker.lines), "it says why", END_S)
+    worker.tell(signal.SIGTERM)
+    assert worker.code() == exits.OK
+
+
+def test_without_waiting_it_ends_if_no_broker_is_there(folder: Path, workers: list[Worker]) -> None:
+    worker = start(workers, folder, "amqp://127.0.0.1:1", "--no-wait")
+    assert worker.code() == exits.NO_BROKER
+    assert "no broker could be reached" in worker.lines[-1]
+
+
+@pytest.mark.parametrize("options", [(), ("--processes", "2")])
+def test_a_refused_login_is_told_at_once(
+    broker: Any, folder: Path, workers: list[Worker], options: tuple[str, ...]
+) -> None:
+    parts = urlsplit(broker.url)
+    url = parts._replace(netloc=f"nobody:wrong@{parts.hostname}:{parts.port}").geturl()
+    worker = start(workers, folder, url, *options)
+    assert worker.code() == exits.REFUSED
+    assert "refused" in "\n".join(worker.lines)
+    assert "wrong" not in "\n".join(worker.lines)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_metrics_are_served(broker: Any, client: Any, folder: Path, workers: list[Worker], own: bool) -> None:
+    if own:
+        text = APP.replace("grace_s=20", "middleware=[leveret.worker.Metrics()]")
+        (folder / "shop.py").write_text(text.replace("import leveret", "import leveret, leveret.worker"))
+    worker = start(workers, folder, broker.url, "--metrics-port", str(free_port()), "--processes", "2")
+    worker.ready(2)
+
+    def places() -> list[str]:
+        found = [line.rsplit(" ", 1)[1] for line in worker.lines if "metrics are at http" in line]
+        return found if len(found) == 2 else []
+
+    urls = eventually(places, "two ports", END_S)
+    client.publish("jobs", "1")
+    reports(client, 2)
+
+    def counted() -> bool:
+        texts = [urllib.request.urlopen(url, timeout=END_S).read().decode() for url in urls]
+        return any(
+            'leveret_jobs_total{handler="jobs",outcome="done",queue="jobs"} 1.0' in one for one in texts
+        )
+
+    eventually(counted, "it is counted", END_S)
+
+
+def test_metrics_that_cannot_be_served_are_told(broker: Any, folder: Path, workers: list[Worker]) -> None:
+    (folder / "shop.py").write_text(
+        APP.replace("grace_s=20", "middleware=[Metrics(9)]").replace(
+            "import leveret", "import leveret\nfrom leveret.worker import Metrics"
+        )
+    )
+    worker = start(workers, folder, broker.url, "--metrics-port", "9100")
+    assert worker.code() == exits.CONFIG
+    assert "the app serves its metrics itself, at port 9" in worker.lines[-1]
+
+
+def test_metrics_need_their_library(broker: Any, folder: Path, workers: list[Worker]) -> None:
+    (folder / "prometheus_client.py").write_text("raise ImportError")
+    worker = start(workers, folder, broker.url, "--metrics-port", "9100")
+    assert worker.code() == exits.CONFIG
+    assert "pip install 'leveret[metrics]'" in worker.lines[-1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
 from typing import Any
 
 import msgspec
@@ -347,36 +346,6 @@ def test_groups_are_kept_in_order() -> None:
             assert numbers == sorted(numbers)
 
     run_app(app, body)
-
-
-def test_a_handler_that_only_fails_is_slowed_down(caplog: pytest.LogCaptureFixture) -> None:
-    app = App()
-    pauses: list[float] = []
-
-    @app.consumer("jobs", retry=Retry(max=0), concurrency=1)
-    async def handler(number: int) -> None:
-        if number < 20:
-            raise ValueError(str(number))
-
-    async def body(client: Client, running: Running) -> None:
-        runner = running._runners[0]
-
-        async def no_wait(timeout_s: float | None) -> None:
-            if timeout_s is not None:
-                pauses.append(timeout_s)
-            await asyncio.sleep(0)
-
-        runner._wait = no_wait  # type: ignore[method-assign]
-        await client.publish_many("jobs", range(21))
-        await until(lambda: running.counts["jobs"].done == 1)
-        assert runner._brake.in_a_row == 0
-
-    with caplog.at_level(logging.ERROR, "leveret.worker"):
-        run_app(app, body)
-    assert len(pauses) >= 15
-    assert pauses == sorted(pauses)
-    lines = [record for record in caplog.records if record.name == "leveret.worker"]
-    assert len(lines) == 2  # the first, and how many more
 
 
 def test_unknown_tasks_are_left_for_newer_workers() -> None:

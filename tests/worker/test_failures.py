@@ -74,17 +74,38 @@ def test_types_are_named_with_their_module() -> None:
 
 
 def test_the_brake_is_off_until_failures_follow_each_other() -> None:
-    brake = Brake()
+    brake = Brake(clock=lambda: 100.0)
     pauses = []
     for _ in range(40):
-        brake.failed()
-        pauses.append(brake.pause_s)
+        brake.failed(brake.round)
+        pauses.append(round(brake.left_s, 6))
     assert pauses[: failures.PAUSE_AFTER - 1] == [0.0] * (failures.PAUSE_AFTER - 1)
     assert pauses[failures.PAUSE_AFTER - 1] == failures.PAUSE_FIRST_S
     assert pauses[failures.PAUSE_AFTER] == 2 * failures.PAUSE_FIRST_S
     assert pauses[-1] == failures.PAUSE_MAX_S
+    assert failures.PAUSE_MAX_S <= 5
     brake.succeeded()
-    assert brake.pause_s == 0.0
+    assert brake.left_s == 0.0
+
+
+def test_jobs_that_were_at_work_together_fail_as_one() -> None:
+    brake = Brake(clock=lambda: 100.0)
+    together = brake.round
+    for _ in range(100):
+        brake.failed(together)
+    assert (brake.in_a_row, brake.left_s) == (1, 0.0)
+    brake.failed(brake.round)
+    assert brake.in_a_row == 2
+
+
+def test_a_pause_is_over_in_time() -> None:
+    now = 100.0
+    brake = Brake(clock=lambda: now)
+    for _ in range(failures.PAUSE_AFTER):
+        brake.failed(brake.round)
+    assert brake.left_s > 0
+    now += failures.PAUSE_FIRST_S
+    assert brake.left_s == 0
 
 
 def test_the_first_failure_of_a_kind_is_logged_and_others_counted(caplog: pytest.LogCaptureFixture) -> None:

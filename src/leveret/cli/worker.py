@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CHECK_TIMEOUT_S: Final = 10.0
+METRICS_PORTS: Final = 256  # as many as processes
 LEVELS: Final = ("debug", "info", "warning", "error")
 LOG_FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
@@ -57,12 +58,17 @@ def load(name: str, function: bool = False) -> Any:
 
 def failed(error: BaseException) -> CommandFailed:
     """The end of a command for what the client or a handler's surroundings raised."""
+    if isinstance(error, ConnectFailed) and exits.of(error) == exits.REFUSED:
+        return CommandFailed(error.text, exits.REFUSED)
     if isinstance(error, (ConnectFailed, Disconnected)):
         return CommandFailed(error.text, exits.NO_BROKER)
     if isinstance(error, Refused):
         return CommandFailed(error.text, exits.of(error))
     if isinstance(error, ClientError):
         return CommandFailed(error.text, exits.REFUSED)
+    if isinstance(error, OSError):
+        return CommandFailed(error.strerror or str(error), exits.FAILED)
+    traceback.print_exception(error)  # of a resource, say: where it was raised is what one looks for
     return CommandFailed(f"{type(error).__name__}: {error}", exits.FAILED)
 
 
@@ -92,6 +98,20 @@ def failed(error: BaseException) -> CommandFailed:
     help="How long handlers may go on after SIGTERM (default: what the app says, 30).",
 )
 @click.option("--url", "urls", multiple=True, metavar="URL", help="The broker, instead of what the app says.")
+@click.option("--no-wait", is_flag=True, help="End if no broker is there yet, instead of waiting for one.")
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help="Serve metrics for Prometheus there; each further process at the next free port.",
+)
+@click.option(
+    "--metrics-address",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="ADDRESS",
+    help="Where metrics are served; 0.0.0.0 for whoever can reach this host.",
+)
 @click.option(
     "--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="Least level."
 )
@@ -104,12 +124,16 @@ def worker(
     concurrency: int | None,
     grace_s: float | None,
     urls: tuple[str, ...],
+    no_wait: bool,
+    metrics_port: int | None,
+    metrics_address: str,
     log_level: str,
 ) -> int:
     """Run the handlers of an app, such as `shop.tasks:app`, until told to stop.
 
-    SIGTERM: takes nothing more, finishes what is in work within the grace time, gives the rest back, and ends with 0. A
-    second SIGTERM: leaves at once. What a worker had that is killed goes to another.
+    While no broker is there yet, it waits for one. SIGTERM or Ctrl-C: takes nothing more, finishes what is in work within
+    the grace time, gives the rest back, and ends with 0. A second one: leaves at once. What a worker had that is killed
+    goes to another.
     """  # fmt: skip
     chosen = None if queues is None else [name.strip() for name in queues.split(",") if name.strip()]
     if only_check:
@@ -121,8 +145,10 @@ def worker(
     set_up_logging(log_level)
     if urls:
         found.urls = urls
+    if metrics_port is not None:
+        serve_metrics(found, metrics_port, metrics_address)
     try:
-        run_loop(run(found, chosen, concurrency, grace_s))
+        run_loop(run(found, chosen, concurrency, grace_s, not no_wait))
     except ConfigError:
         raise
     except Exception as error:
@@ -130,7 +156,24 @@ def worker(
     return exits.OK
 
 
-async def run(app: App, queues: list[str] | None, concurrency: int | None, grace_s: float | None) -> None:
+def serve_metrics(app: App, port: int, address: str) -> None:
+    """By the app's own Metrics if it has them and they are not served. Raises ConfigError."""
+    from leveret.worker.metrics import Metrics
+
+    for one in app.middleware:
+        if isinstance(one, Metrics):
+            if one.port is not None:
+                raise ConfigError(
+                    f"--metrics-port {port}: the app serves its metrics itself, at port {one.port}; leave one of them out"
+                )
+            one.port, one.ports, one.address = port, METRICS_PORTS, address
+            return
+    app.add_middleware(Metrics(port, ports=METRICS_PORTS, address=address))
+
+
+async def run(
+    app: App, queues: list[str] | None, concurrency: int | None, grace_s: float | None, wait: bool
+) -> None:
     from leveret.worker.running import run_until_told
     from leveret.worker.supervisor import watch_leash
 
@@ -140,7 +183,9 @@ async def run(app: App, queues: list[str] | None, concurrency: int | None, grace
     def ready(running: Running) -> None:
         log.info("ready: process %d handles %s", os.getpid(), ", ".join(running.queues))
 
-    running = await run_until_told(app, queues=queues, concurrency=concurrency, grace_s=grace_s, ready=ready)
+    running = await run_until_told(
+        app, queues=queues, concurrency=concurrency, grace_s=grace_s, wait=wait, ready=ready
+    )
     counts = running.counts.values()
     log.info(
         "ended: %d done, %d failed, %d given back",
@@ -157,7 +202,7 @@ def supervise(processes: int, watch: bool, grace_s: float | None) -> int:
         command,
         processes,
         grace_s=grace_s,
-        fatal={exits.USAGE, exits.CONFIG},
+        fatal={exits.USAGE, exits.CONFIG, exits.REFUSED},
         watch=Path.cwd() if watch else None,
     )
     return asyncio.run(supervisor.run())

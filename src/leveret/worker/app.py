@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 from leveret.client import serialize
-from leveret.client.engine.message import READY
 from leveret.client.serialize import Serializers
 from leveret.client.targets import TOPICS
 from leveret.client.topology import Queue
@@ -29,6 +28,7 @@ from leveret.worker.middleware import read_options
 from leveret.worker.resources import Resources
 from leveret.worker.schedule import Schedule, schedule_of
 from leveret.worker.tasks import Handler, SyncTasks, Task
+from leveret.worker.threaded import ThreadClient
 
 if TYPE_CHECKING:
     from leveret.worker.running import Running
@@ -290,26 +290,19 @@ class App:
 
     @property
     def client(self) -> Any:
-        """The connected client. Raises Closed."""
+        """The connected client; in a thread of a handler one with the same methods, which wait. Raises Closed."""
         if self._client is None:
             raise Closed(
                 f"the app {self.name!r} is not connected: post within `async with app:`, or `with app.sync() as tasks:`"
             )
+        if self._loop is not None and threading.get_ident() != self._thread_id:
+            return ThreadClient(self._client, self._loop)
         return self._client
 
     def post(self, to: str, body: bytes, options: Mapping[str, Any]) -> Awaitable[None]:
         """As `client.post`, and from a thread of a handler too. Raises Closed."""
-        client = self.client
-        if threading.get_ident() == self._thread_id:
-            posted: Awaitable[None] = client.post(to, body, **options)
-            return posted
-        assert self._loop is not None
-
-        async def hand_over() -> None:
-            await client.post(to, body, **options)
-
-        asyncio.run_coroutine_threadsafe(hand_over(), self._loop).result()
-        return READY
+        posted: Awaitable[None] = self.client.post(to, body, **options)
+        return posted
 
     def make_client(self) -> Any:
         """A client as the app's arguments say, not yet open."""
@@ -390,14 +383,16 @@ class App:
         queues: Iterable[str] | None = None,
         concurrency: int | None = None,
         grace_s: float | None = None,
+        wait: bool = True,
     ) -> None:
         """Handle messages until SIGTERM or SIGINT, or until cancelled; then finish within `grace_s` and return.
 
-        A second signal has it leave at once; what was in work goes back to its queue.
+        A second signal has it leave at once; what was in work goes back to its queue. While there is no broker yet, it
+        waits for one; with `wait=False` it raises ConnectFailed, as it does always for a refused login.
         """
         from leveret.worker.running import run_until_told
 
-        await run_until_told(self, queues=queues, concurrency=concurrency, grace_s=grace_s)
+        await run_until_told(self, queues=queues, concurrency=concurrency, grace_s=grace_s, wait=wait)
 
 
 _OWN_OPTIONS = {

@@ -20,7 +20,7 @@ from leveret.errors import AlreadySettled, LeveretError, Stale
 from leveret.worker import failures
 from leveret.worker.failures import Brake, FailureLog, HandlerTimeout, Lost, UnknownTask
 from leveret.worker.interfaces import Job
-from leveret.worker.stepping import Stepper
+from leveret.worker.stepping import Exited, Stepper
 from leveret.worker.work import Work
 
 logger = logging.getLogger("leveret.worker")
@@ -54,7 +54,9 @@ class Counts:
 class Entry:
     """A message in work, where more has to be known of it than is in a call's arguments."""
 
-    __slots__ = ("began_s", "job", "message", "over", "queue", "task", "timed_out", "timer", "work")
+    __slots__ = (
+        "began_in_round", "began_s", "job", "message", "over", "queue", "task", "timed_out", "timer", "work",
+    )  # fmt: skip
 
     def __init__(self, queue: QueueRunner, work: Work, message: Any) -> None:
         self.queue = queue
@@ -64,6 +66,7 @@ class Entry:
         self.task: asyncio.Task[Any] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.began_s = 0.0
+        self.began_in_round = queue.brake.round
         self.timed_out = False
         self.over = False
 
@@ -92,11 +95,11 @@ class QueueRunner:
         self.busy = 0
         self._works = works
         self._only = works.get(None)
-        self._adapts = any(work.declared.pool == "process" for work in works.values())
+        self._adapts = any(work.declared.pool != "async" for work in works.values())
         self._dead_letter = dead_letter
         self._log = log if log is not None else FailureLog()
         self._on_error = on_error
-        self._brake = Brake()
+        self.brake = Brake()
         self._entries: set[Entry] = set()
         self._fed = False
         self._stopping = False
@@ -127,6 +130,8 @@ class QueueRunner:
         await self._begin()
         try:
             async for message in messages:
+                if self._adapts:
+                    self._adapt()
                 await self._take([message])
                 if self._stopping:
                     break
@@ -159,8 +164,8 @@ class QueueRunner:
         try:
             while at < len(batch):
                 await self._room()
-                if self._brake.in_a_row >= failures.PAUSE_AFTER:
-                    await self._wait(self._brake.pause_s)
+                while (pause_s := self.brake.left_s) > 0 and not self._stopping:
+                    await self._wait(pause_s)
                 if self._stopping:
                     return
                 stepper.enter()
@@ -169,7 +174,7 @@ class QueueRunner:
                         message = batch[at]
                         at += 1
                         self._start(message)
-                        if at == len(batch) or self.busy >= self.concurrency or self._brake.in_a_row:
+                        if at == len(batch) or self.busy >= self.concurrency or self.brake.left_s:
                             break
                 finally:
                     stepper.leave()
@@ -217,9 +222,12 @@ class QueueRunner:
         except StopIteration as stop:
             stepper.tidy()
             self._done(work, message, stop.value, None)
-        except (Exception, asyncio.CancelledError) as error:
+        except (Exception, asyncio.CancelledError, SystemExit) as error:
             stepper.tidy()
             self._failed(work, message, error, None)
+        except KeyboardInterrupt:
+            self._settle(message, message.release)
+            raise
         else:
             entry = Entry(self, work, message)
             self._goes_on(entry, task)
@@ -237,7 +245,10 @@ class QueueRunner:
             return
         entry.job = job = Job(work.info, message)
         for hook in work.received:
-            hook(job)
+            try:
+                hook(job)
+            except Exception:
+                logger.exception("%s: a middleware's `received` failed", work.name)
         stepper = self._stepper
         assert stepper is not None
         try:
@@ -245,9 +256,12 @@ class QueueRunner:
         except StopIteration as stop:
             stepper.tidy()
             self._done(work, message, stop.value, entry)
-        except (Exception, asyncio.CancelledError) as error:
+        except (Exception, asyncio.CancelledError, SystemExit) as error:
             stepper.tidy()
             self._failed(work, message, error, entry)
+        except KeyboardInterrupt:
+            self._failed(work, message, Lost("interrupted"), entry)
+            raise
         else:
             self._goes_on(entry, task)
 
@@ -278,6 +292,7 @@ class QueueRunner:
 
     def task_ended(self, entry: Entry, task: asyncio.Task[Any]) -> None:
         error: BaseException | None
+        result: Any = None
         if task.cancelled():
             if entry.timed_out:
                 error = HandlerTimeout(f"no end within {entry.work.timeout_s:g} s")
@@ -287,7 +302,13 @@ class QueueRunner:
                 error = asyncio.CancelledError("the handler was cancelled, by itself or what it called")
         else:
             error = task.exception()
-        self._finish(entry, None if error is not None else task.result(), error)
+            if isinstance(error, KeyboardInterrupt):  # it ends the program, not the message
+                error = Lost("interrupted")
+            elif error is None:
+                result = task.result()
+                if type(result) is Exited:
+                    error = result.error
+        self._finish(entry, result, error)
 
     def pool_ended(self, entry: Entry, result: Any, error: BaseException | None) -> None:
         if error is None:
@@ -328,8 +349,8 @@ class QueueRunner:
             self._failed(work, message, error, entry)
             return
         self.counts.done += 1
-        if self._brake.in_a_row:
-            self._brake.succeeded()
+        if self.brake.in_a_row:
+            self.brake.succeeded()
         if entry is not None and entry.job is not None:
             self._tell(entry, "done", None)
 
@@ -339,7 +360,8 @@ class QueueRunner:
         most = failures.most_attempts(work.retry, headers)
         verdict = failures.verdict_on(error, attempts, most, work.retry)
         if verdict != failures.RELEASED:
-            self._brake.failed()
+            if not failures.is_meant(error):
+                self.brake.failed(self.brake.round if entry is None else entry.began_in_round)
             self._log.add(work.name, error, verdict, attempts)
             if self._on_error is not None:
                 self._on_error(error, message)
@@ -360,14 +382,13 @@ class QueueRunner:
     def _bury(self, message: Any, error: BaseException, attempts: int) -> None:
         """To the dead letters, with what happened. Acked when the broker has it there; until then the message is ours."""
         if message.reply_to is not None:
-            headers = {"x-error": failures.text_of(error), "x-error-type": failures.kind_of(error)}
-            message.reply(b"", headers=headers)
+            said = {"x-error": failures.text_of(error), "x-error-type": failures.kind_of(error)}
+            message.reply(b"", headers=said)
         if self._dead_letter is None:
             message.ack()
             return
-        moved = message._handling.move(
-            message, Target("", self._dead_letter), failures.dead_letter_headers(error, attempts, self.queue)
-        )
+        headers = failures.dead_letter_headers(error, attempts, self.queue)
+        moved = message.move(Target("", self._dead_letter), headers)
         self.busy += 1
         moved.add_done_callback(self._buried)
 
@@ -407,6 +428,8 @@ class QueueRunner:
     def stop_taking(self) -> None:
         """Start nothing more; what was taken and not begun is released."""
         self._stopping = True
+        for work in self._works.values():
+            work.recall()
         self._wake()
 
     async def settled(self) -> None:

@@ -9,8 +9,9 @@ import asyncio
 import logging
 import os
 import re
+import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final
 
@@ -23,9 +24,9 @@ logger = logging.getLogger("leveret.worker")
 TRACEBACK_BYTES: Final = 8192
 TEXT_BYTES: Final = 1024
 LOG_EVERY_S: Final = 30.0
-PAUSE_AFTER: Final = 5  # failures in a row
+PAUSE_AFTER: Final = 5  # rounds of failures in a row
 PAUSE_FIRST_S: Final = 0.05
-PAUSE_MAX_S: Final = 30.0
+PAUSE_MAX_S: Final = 5.0
 _OWN_FOLDER: Final = os.path.dirname(__file__) + os.sep
 
 RETRY: Final = "retried"
@@ -143,31 +144,47 @@ def verdict_on(error: BaseException, attempts: int, most: int, retry: Retry | No
     return DEAD if attempts >= most else RETRY
 
 
+def is_meant(error: BaseException) -> bool:
+    """It speaks of the message, not of a handler that does not work."""
+    return isinstance(error, (Reject, BadArguments, RetryLater))
+
+
 def delay_of(error: BaseException) -> float | None:
     """What RetryLater asks for; None: as the policy has it."""
     return error.delay_s if isinstance(error, RetryLater) else None
 
 
 class Brake:
-    """Slows down a handler that only fails: twice as long a pause for each failure in a row, until one succeeds.
+    """Slows down a handler that only fails: twice as long a pause after each round of failures, until one succeeds.
 
     Without it a handler that cannot work would take all messages of a queue through their retries as fast as it fails.
+    Jobs that were at work beside each other tell the same thing when they fail: they are one round. So a job keeps the
+    number of the `round` in which it began, and its failure counts if none has since.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.round = 0
         self.in_a_row = 0
+        self._clock = clock
+        self._until_s = 0.0
 
-    def failed(self) -> None:
+    def failed(self, began_in_round: int) -> None:
+        if began_in_round != self.round:
+            return
+        self.round += 1
         self.in_a_row += 1
+        beyond = self.in_a_row - PAUSE_AFTER
+        if beyond >= 0:
+            self._until_s = self._clock() + min(PAUSE_FIRST_S * 2.0 ** min(beyond, 30), PAUSE_MAX_S)
 
     def succeeded(self) -> None:
         self.in_a_row = 0
+        self._until_s = 0.0
 
     @property
-    def pause_s(self) -> float:
-        """How long to take nothing."""
-        beyond = self.in_a_row - PAUSE_AFTER
-        return 0.0 if beyond < 0 else min(PAUSE_FIRST_S * 2.0 ** min(beyond, 30), PAUSE_MAX_S)
+    def left_s(self) -> float:
+        """How long to take nothing, from now on."""
+        return max(0.0, self._until_s - self._clock()) if self._until_s else 0.0
 
 
 class FailureLog:
@@ -187,7 +204,7 @@ class FailureLog:
             return
         self._more[key] = 0
         remote = isinstance(error, RemoteFailure)
-        meant = isinstance(error, (Reject, BadArguments, RetryLater))
+        meant = is_meant(error)
         logger.error(
             "%s failed at attempt %d and is %s: %s: %s%s",
             handler, attempts, outcome, key[1], text_of(error), "\n" + traceback_of(error) if remote else "",

@@ -78,7 +78,7 @@ class InsideRunner:
             return [LATER, error.text, error.delay_s]
         except Reject as error:
             return [REJECTED, error.text]
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return [FAILED, kind_of(error), text_of(error), traceback_of(error)]
 
     def _call(self, values: tuple[Any, ...]) -> Any:

@@ -110,6 +110,10 @@ class Pool(Protocol):
 
     async def open(self) -> None: ...
 
+    @property
+    def wanted(self) -> int:
+        """How many jobs are worth having in it."""
+
     def submit(self, job: Any, on_done: Done) -> None:
         """Queues without limit: the caller bounds what is in it (by its prefetch)."""
 

@@ -138,13 +138,17 @@ class Metrics(Middleware):
             return
         from prometheus_client import start_http_server
 
-        for port in range(self.port, self.port + self.ports):
+        last = min(self.port + self.ports - 1, 65535)
+        for port in range(self.port, last + 1):
             try:
                 self._server, self._thread = start_http_server(port, self.address, registry=self.registry)
                 break
             except OSError as error:
-                if error.errno != errno.EADDRINUSE or port == self.port + self.ports - 1:
-                    raise
+                if error.errno != errno.EADDRINUSE or port == last:
+                    where = f"{self.address}:{self.port}" + (f" to {last}" if last > self.port else "")
+                    raise OSError(
+                        error.errno, f"metrics cannot be served at {where}: {error.strerror or error}"
+                    ) from None
         assert self._server is not None
         self.port = self._server.server_port
         logger.info("metrics are at http://%s:%d/metrics", self.address, self.port)

@@ -111,7 +111,7 @@ class ThreadPool:
         if self._closed or self._loop is None:
             return
         self._closed = True
-        self._drop_waiting()
+        self.drop_waiting()
         if self.outstanding:
             self._idle = self._loop.create_future()
             with suppress(TimeoutError):
@@ -125,13 +125,16 @@ class ThreadPool:
         for _ in self._slots:
             self._jobs.put(None)
 
-    def _drop_waiting(self) -> None:
+    def drop_waiting(self) -> None:
+        """What did not begin is reported as LostJob."""
         with suppress(Empty):
             while True:
                 entry = self._jobs.get_nowait()
                 if entry is not None:
                     self._report(
-                        entry[1], None, LostJob(f"{self.name}: closed before the job began", started=False)
+                        entry[1],
+                        None,
+                        LostJob(f"{self.name}: told to stop before the job began", started=False),
                     )
 
     # ---- in the threads

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from leveret.worker.connecting import first_connection
 from leveret.worker.consumer import Counts, OnError, QueueRunner
 from leveret.worker.cron import CronRunner, SystemClock
 from leveret.worker.declared import Declared
@@ -33,6 +34,7 @@ logger = logging.getLogger("leveret.worker")
 class Running:
     """Made by `App.running`, a context manager. `concurrency` replaces that of every handler.
 
+    `wait`: while no broker can be reached, starting tries again and again; else, and if a broker refuses us, it raises.
     `on_error` is told of every failure, with the exception and the message. `clock` is the time for cron. `ended` is done
     when a consumer ended by itself, and its exception is why.
     """
@@ -47,9 +49,11 @@ class Running:
         on_error: OnError | None = None,
         clock: Clock | None = None,
         grace_s: float | None = None,
+        wait: bool = False,
     ) -> None:
         self.app = app
         self.client = client
+        self._waits = wait
         self.grace_s = app.grace_s if grace_s is None else grace_s
         self._handlers = [with_concurrency(one, concurrency) for one in handlers]
         self._on_error = on_error
@@ -91,8 +95,7 @@ class Running:
     async def _open(self) -> None:
         undo = self._undo
         if self._own_client:
-            self.client = self.app.make_client()
-            await self.client.open()
+            self.client = await first_connection(self.app.make_client, self._waits)
             undo.push_async_callback(self.client.close)
         self._before = self.app.use(self.client)
         undo.callback(self._unuse)
@@ -274,36 +277,55 @@ async def run_until_told(
     queues: Iterable[str] | None = None,
     concurrency: int | None = None,
     grace_s: float | None = None,
+    wait: bool = True,
     ready: Callable[[Running], None] | None = None,
 ) -> Running:
     """Work until SIGTERM or SIGINT, drain, and return; at a second signal leave at once. Raises what ended it else."""
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
-    running = app.running(queues=queues, concurrency=concurrency, grace_s=grace_s)
+    running = app.running(queues=queues, concurrency=concurrency, grace_s=grace_s, wait=wait)
 
     def signalled() -> None:
         if told.is_set():
             running.hurry()
+        elif running.busy:
+            logger.info(
+                "stopping: %d messages in work may end within %g s; a second signal gives them back at once",
+                running.busy, running.grace_s,
+            )  # fmt: skip
         told.set()
 
     handled = [number for number in (signal.SIGTERM, signal.SIGINT) if _handle(loop, number, signalled)]
     try:
-        await running.start()
+        starting = asyncio.ensure_future(running.start())
         try:
-            if ready is not None:
-                ready(running)
-            wait: asyncio.Future[Any] = asyncio.ensure_future(told.wait())
-            ended: asyncio.Future[Any] = running.ended
-            await asyncio.wait({wait, ended}, return_when=asyncio.FIRST_COMPLETED)
-            wait.cancel()
-            if running.ended.done():
-                running.ended.result()
+            if await _unless(told, starting):
+                if ready is not None:
+                    ready(running)
+                await _unless(told, running.ended)
         finally:
-            await running.stop()
+            if not starting.cancelled() and starting.exception() is None:
+                await running.stop()
         return running
     finally:
         for number in handled:
             loop.remove_signal_handler(number)
+
+
+async def _unless(told: asyncio.Event, work: asyncio.Future[Any]) -> bool:
+    """Whether it was done before we were told to stop; if not, it is cancelled. Raises what it raises."""
+    waiting: asyncio.Future[Any] = asyncio.ensure_future(told.wait())
+    try:
+        await asyncio.wait({waiting, work}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()
+            return True
+        return False
+    finally:
+        waiting.cancel()
+        if not work.done():
+            work.cancel()
+            await asyncio.wait({work})
 
 
 def _handle(loop: asyncio.AbstractEventLoop, number: signal.Signals, callback: Callable[[], None]) -> bool:

@@ -17,6 +17,15 @@ from typing import Any, cast
 Ended = Callable[[Any, BaseException | None], None]
 
 
+class Exited:
+    """The result of a coroutine that raised SystemExit, which as a task's exception would end the loop."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: SystemExit) -> None:
+        self.error = error
+
+
 class _Slot:
     """What a spare task is to carry on."""
 
@@ -59,6 +68,15 @@ def _carry(slot: _Slot) -> Generator[Any, Any, Any]:
                 waits_for = coroutine.throw(cause)
         except StopIteration as stop:
             return stop.value
+        except SystemExit as error:
+            return Exited(error)
+
+
+async def _guarded(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        return await coroutine
+    except SystemExit as error:
+        return Exited(error)
 
 
 async def _spare(slot: _Slot) -> Any:
@@ -99,12 +117,12 @@ class Stepper:
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Take the first step: if it ends there, StopIteration with its result is raised, or what it raised.
 
-        Else gives the task that carries it on.
+        Else gives the task that carries it on; its result is `Exited` for SystemExit.
         """
         slot = self._slot
         if not slot.started or slot.wanted.done():
             # The spare is too young to be cancelled safely, or used up.
-            return self._loop.create_task(coroutine, context=self._base.copy())
+            return self._loop.create_task(_guarded(coroutine), context=self._base.copy())
         context = self._context
         waits_for = context.run(coroutine.send, None)
         slot.coroutine = coroutine

@@ -29,7 +29,7 @@ SKIPPED: Final = ("__pycache__", "node_modules", "site-packages")
 
 
 class Supervisor:
-    """`fatal` are exit codes with which starting anew is of no use. `watch` is a folder, or None.
+    """`fatal` are exit codes with which starting anew is of no use, if the process did not last. `watch`: a folder, or None.
 
     A process that is to end is killed some seconds after `grace_s`; with None, which leaves the grace time to the app, it
     is waited for.
@@ -95,11 +95,12 @@ class Supervisor:
                 return
             if changed.is_set():
                 continue
-            if code in self._fatal and self._watch is None:
+            fatal = code in self._fatal and loop.time() - began_s < STEADY_S
+            if fatal and self._watch is None:
                 self._code = code
                 self.stop()
                 return
-            if code in self._fatal:
+            if fatal:
                 logger.warning("worker %d cannot begin; waiting for a file to change", number)
                 await self._either(changed.wait())
                 continue

@@ -6,6 +6,7 @@ Knows how a call becomes a message. Who connects, and where handlers run, is kno
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
@@ -105,8 +106,10 @@ class Task(Handler[P, R]):
         sending = self.sending(args, kwargs)
         sending["unique"] = key
         try:
-            await self.app.client.publish(
-                self._to, self.body(args, kwargs), timeout_s=self._timeout_s, **sending
+            await _done(
+                self.app.client.publish(
+                    self._to, self.body(args, kwargs), timeout_s=self._timeout_s, **sending
+                )
             )
         except NotConfirmed:
             return False
@@ -118,7 +121,7 @@ class Task(Handler[P, R]):
         Waits for 30 seconds, or `resize.options(timeout_s=...)`. Raises CallTimeout, CallFailed.
         """
         sending = self.calling(args, kwargs)
-        return self.result_of(await self.app.client.call(self._to, self.body(args, kwargs), **sending))
+        return self.result_of(await _done(self.app.client.call(self._to, self.body(args, kwargs), **sending)))
 
     # ---- for others of this package
 
@@ -149,6 +152,11 @@ class Task(Handler[P, R]):
         if returns is None or returns is type(None):
             return None
         return reply.data if returns is Any else reply.decode(returns)
+
+
+async def _done(result: Any) -> Any:
+    """Of a client's method. In a thread of a handler, under a loop of its own, it is done already."""
+    return await result if inspect.isawaitable(result) else result
 
 
 def due(when: datetime | timedelta | float) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from leveret.errors import Closed, InvalidMessage
 from leveret.worker import inside
 from leveret.worker.arguments import BadArguments
 from leveret.worker.declared import Declared
-from leveret.worker.failures import HandlerTimeout, Lost, RemoteFailure
+from leveret.worker.failures import HandlerTimeout, Lost, RemoteFailure, kind_of, text_of, traceback_of
 from leveret.worker.interfaces import Done, Job, JobTimeout, LostJob, Pool, ResourcesLike, Target
 from leveret.worker.middleware import Chain
 from leveret.worker.pools import ThreadPool
 from leveret.worker.process_pool import ProcessPool
+from leveret.worker.threaded import ThreadMessage
 
 Plain = Callable[[Any], Coroutine[Any, Any, Any]]
 Whole = Callable[[Job], Coroutine[Any, Any, Any]]
@@ -40,28 +41,29 @@ class Work:
         self._chain = chain
         self._resources = resources
         self._pool: Pool | None = None
-        self._processes: ProcessPool | None = None
+        self._by_job = any(resources.scope_of(name) == "job" for name in declared.arguments.resources)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._caller: Callable[[Any], Any] | None = None
 
     async def open(self) -> None:
         """Raises what a resource or a pool raises that cannot be made."""
         declared, arguments = self.declared, self.declared.arguments
-        by_job = any(self._resources.scope_of(name) == "job" for name in arguments.resources)
         if declared.pool == "process":
-            self._pool = self._processes = self._process_pool()
+            self._pool = self._process_pool()
         else:
             await self._resources.open(arguments.resources)
-            if not by_job:
+            if not self._by_job:
                 fixed = {name: self._resources.get(name) for name in arguments.resources}
                 self._caller = arguments.caller(fixed)
             if declared.pool == "thread":
+                self._loop = asyncio.get_running_loop()
                 self._pool = ThreadPool(
                     self._in_thread, declared.concurrency, timeout_s=declared.timeout_s, name=declared.name
                 )
         if self._pool is not None:
             await self._pool.open()
         hooked = bool(self.received or self.finished or self._chain.around)
-        if hooked or (by_job and declared.pool != "process"):
+        if hooked or (self._by_job and declared.pool != "process"):
             compiled: Any = self._chain.compiled(self._job)
             self.whole = compiled
         elif declared.pool == "async":
@@ -70,6 +72,11 @@ class Work:
     async def close(self, grace_s: float) -> None:
         if self._pool is not None:
             await self._pool.close(grace_s)
+
+    def recall(self) -> None:
+        """What waits in a pool of threads is Lost. Processes are asked for what they have when they are closed."""
+        if isinstance(self._pool, ThreadPool):
+            self._pool.drop_waiting()
 
     def _process_pool(self) -> ProcessPool:
         declared = self.declared
@@ -84,13 +91,14 @@ class Work:
 
     @property
     def in_hand(self) -> int:
-        """How many messages are worth having in work: a pool of processes takes them in batches, while jobs are short."""
+        """How many messages are worth having in work: pools take them in batches, while jobs are short."""
         declared = self.declared
-        if declared.pool != "process":
+        # Resources of a job are open while it waits in the pool: no more of them than threads.
+        if self._pool is None or (self._by_job and declared.pool == "thread"):
             return declared.concurrency
         if isinstance(declared.prefetch, int):
             return max(declared.concurrency, declared.prefetch)
-        return max(declared.concurrency, self._processes.wanted if self._processes is not None else 1)
+        return max(declared.concurrency, self._pool.wanted)
 
     # ---- ways to run it
 
@@ -141,9 +149,12 @@ class Work:
             self._pool.submit(what, on_done)
 
     def _in_thread(self, what: Any) -> Any:
+        taken = self.declared.arguments.messages
         if self._caller is not None:
-            return self._caller(what)
+            return self._caller(ThreadMessage(what, self._loop) if taken else what)
         named, found = what
+        for name in taken:
+            named[name] = ThreadMessage(named[name], self._loop)
         return self.declared.arguments.function(**named, **found)
 
     # ---- how it ended
@@ -167,6 +178,8 @@ class Work:
             return RemoteFailure("leveret.worker.LostJob", str(error))
         if isinstance(error, Closed):
             return Lost(error.text)
+        if isinstance(error, (KeyboardInterrupt, StopIteration)):  # they would mean something on the loop
+            return RemoteFailure(kind_of(error), text_of(error), traceback_of(error))
         return error
 
     def reply(self, result: Any) -> tuple[Any, dict[str, Any]]:
