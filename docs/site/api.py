@@ -79,6 +79,11 @@ def documentation(target: griffe.Object) -> list[str]:
     return []
 
 
+def is_raised(target: griffe.Class) -> bool:
+    bases = [str(base) for each in [target, *target.mro()] for base in each.bases]
+    return any(base in ("Exception", "BaseException") for base in bases)
+
+
 class Writer:
     """Writes entries as Markdown with Sphinx's Python directives."""
 
@@ -113,18 +118,12 @@ class Writer:
         body += [f"Derives from {', '.join(f'`{base}`' for base in bases)}.", ""] if bases else []
         for member in members(self.public, target):
             body += self.describe(member, member.name, [], depth + 1)
-        raised = any("Error" in base.path or base.name == "Exception" for base in self._ancestors(target))
-        made = target.all_members.get("__init__")
+        raised = is_raised(target)
+        made = (target.members if raised else target.all_members).get("__init__")
         head = name
-        if isinstance(made, griffe.Function) and not raised and not is_made_by_others(target):
+        if isinstance(made, griffe.Function) and not is_made_by_others(target):
             head += signature(self.public, made, bound=True).partition(" -> ")[0]
         return directive("exception" if raised else "class", head, options, body, depth)
-
-    def _ancestors(self, target: griffe.Class) -> Iterator[Any]:
-        try:
-            yield from target.mro()
-        except (ValueError, griffe.GriffeError):
-            return
 
     def function(self, target: griffe.Function, name: str, options: list[str], depth: int) -> list[str]:
         decorated = {str(each.value).rpartition(".")[2] for each in target.decorators}
