@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -48,6 +49,8 @@ def failing(what: str) -> None:
         raise Reject("not this")
     if what == "later":
         raise RetryLater("not yet", delay_s=0.0)
+    if what == "exit":
+        sys.exit("enough")
     if what == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     raise ValueError("broken")

@@ -69,6 +69,54 @@ def test_blocking_code_runs_in_threads() -> None:
     run_app(app, body)
 
 
+@pytest.mark.parametrize(
+    ("options", "by_job", "most"),
+    [({}, False, 128), ({"prefetch": 10}, False, 10), ({"prefetch": 1}, False, 2), ({}, True, 2)],
+)
+def test_a_pool_of_threads_has_more_in_hand_than_it_works_on(
+    options: dict[str, Any], by_job: bool, most: int
+) -> None:
+    import threading
+
+    app = App()
+    go_on = threading.Event()
+
+    if by_job:
+
+        @app.resource(scope="job")
+        def session() -> int:
+            return 1
+
+        @app.consumer("jobs", concurrency=2, **options)
+        def with_session(number: int, session: int) -> None:
+            if number:
+                go_on.wait(20)
+    else:
+
+        @app.consumer("jobs", concurrency=2, **options)
+        def handler(number: int) -> None:
+            if number:
+                go_on.wait(20)
+
+    async def body(client: Client, running: Running) -> None:
+        await client.publish_many("jobs", [0] * 300)
+        await until(lambda: running.counts["jobs"].done == 300)
+        await client.publish_many("jobs", range(1, 201))
+        wanted = options.get("prefetch", most)
+        await until(lambda: running.busy >= (16 if wanted > 16 else wanted))
+        assert running.busy <= most
+        stopping = asyncio.ensure_future(running.stop())
+        await until(lambda: not client.consumers)
+        assert running.busy == min(
+            2, options.get("prefetch", 2)
+        )  # the rest was given back, or was never here
+        go_on.set()
+        await stopping
+        assert running.counts["jobs"].done == 300 + min(2, options.get("prefetch", 2))
+
+    run_app(app, body)
+
+
 def test_no_more_at_once_than_told() -> None:
     app = App()
     now = most = 0
@@ -399,7 +447,9 @@ def test_a_queue_that_is_there_otherwise_is_refused() -> None:
 
     async def main(client: Client) -> None:
         await client.declare_queue(Queue("jobs", max_length=3))
-        with pytest.raises(leveret.errors.Refused, match="jobs"):
+        with pytest.raises(
+            leveret.errors.Refused, match=r"handler wants queue 'jobs' otherwise.*inequivalent.*Delete"
+        ):
             async with app.running(client):
                 pass
         with pytest.raises(leveret.errors.Closed):

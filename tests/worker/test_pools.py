@@ -127,7 +127,7 @@ def test_short_jobs_are_wanted_by_the_dozen_and_long_ones_one_a_thread() -> None
 
         pool, results = ThreadPool(handler, 1, clock=lambda: now), Results()
         await pool.open()
-        assert pool.wanted == 2
+        assert pool.wanted == 1  # it may be a long one
         pool.submit(0.00001, results)
         await results.until(1)
         assert pool.wanted == 64

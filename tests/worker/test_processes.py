@@ -59,6 +59,7 @@ def test_resources_are_the_childs_own() -> None:
         ("raise", "ValueError", "broken", 2),
         ("reject", "leveret.errors.Reject", "not this", 1),
         ("later", "leveret.errors.RetryLater", "not yet", 2),
+        ("exit", "SystemExit", "enough", 2),
         ("die", "leveret.worker.LostJob", "SIGKILL", 2),
     ],
 )

@@ -23,7 +23,6 @@ from leveret.worker.interfaces import Done, JobTimeout, LostJob
 BATCH_S: Final = 0.002  # as much work as is worth having in hand for each thread
 LONG_JOB_S: Final = 0.02
 MOST_JOBS: Final = 64
-FEW_JOBS: Final = 2  # as long as it is not known how long they take
 LOOKS_PER_LIMIT: Final = 10  # a job may run over its limit by a tenth of it
 LONGEST_LOOK_S: Final = 0.5
 
@@ -88,9 +87,7 @@ class ThreadPool:
     @property
     def wanted(self) -> int:
         """How many jobs are worth having here: with fewer, threads wait; more could be done by others meanwhile."""
-        if self._job_s == 0:
-            return self.workers * FEW_JOBS
-        if self._job_s >= LONG_JOB_S:
+        if self._job_s == 0 or self._job_s >= LONG_JOB_S:  # not known, or long
             return self.workers
         return self.workers * min(MOST_JOBS, 2 + int(BATCH_S / self._job_s))
 

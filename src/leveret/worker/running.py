@@ -14,8 +14,9 @@ import logging
 import signal
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
+from leveret.errors import Refused
 from leveret.worker.connecting import first_connection
 from leveret.worker.consumer import Counts, OnError, QueueRunner
 from leveret.worker.cron import CronRunner, SystemClock
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from leveret.worker.app import App
 
 logger = logging.getLogger("leveret.worker")
+
+DIFFERENT: Final = 406  # what a broker answers when a queue is declared otherwise than it is there
 
 
 class Running:
@@ -118,7 +121,7 @@ class Running:
     async def _open_queue(self, group: list[Declared], works: list[Work]) -> None:
         first = group[0]
         if first.topic is None or not first.topic.ephemeral:
-            await self.client.declare_queue(first.queue)
+            await self._declare(first)
         if first.timing is not None:
             cron = CronRunner(
                 self.app.name, self.client, first, first.timing,
@@ -137,6 +140,19 @@ class Running:
         await consumer.start()
         self._consumers.append(consumer)
         self._go(runner.consume(consumer))
+
+    async def _declare(self, declared: Declared) -> None:
+        try:
+            await self.client.declare_queue(declared.queue)
+        except Refused as error:
+            if error.code != DIFFERENT:
+                raise
+            name = declared.queue.name
+            raise Refused(
+                error.code,
+                f"{declared.where} wants queue {name!r} otherwise than it is there: {error.text}. Delete it (`leveret delete"
+                " queue`), handle another, or say by queue=Queue(...) and retry=... how it was declared",
+            ) from None
 
     def _runner(self, declared: Declared, works: dict[str | None, Work]) -> QueueRunner:
         runner = QueueRunner(
