@@ -306,7 +306,7 @@ async def run_until_told(
             running.hurry()
         elif running.busy:
             logger.info(
-                "stopping: %d messages in work may end within %g s; a second signal gives them back at once",
+                "stopping: what is in work (%d) may end within %g s; a second signal gives it back at once",
                 running.busy, running.grace_s,
             )  # fmt: skip
         told.set()
