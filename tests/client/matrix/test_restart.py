@@ -9,11 +9,13 @@ import asyncio
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
-from ...compat.broker import Leveret, held_port
+import leveret
+
+from ...compat.broker import Address, Leveret, held_port
 from ...differential.brokers import RabbitMQ
 from .brokers import names, side_of
 from .disasters import Disaster
@@ -22,7 +24,7 @@ from .link import Heard, Link
 from .link import Side as LinkSide
 from .operations import OPERATIONS, Operation
 from .play import Verdicts, name_of, play
-from .proxy import Point, Strike
+from .proxy import Point, Proxy, Strike
 
 DEADLINE_S: Final = 90.0  # a RabbitMQ that was killed takes its time
 # How the broker goes, and whose frames are held until then.
@@ -60,31 +62,31 @@ class Gate:
         await self.back.wait()
 
 
+def _patient(proxy: Proxy) -> dict[str, Any]:
+    return {"reconnect": leveret.Backoff(first_s=0.05, max_s=0.5)}
+
+
 async def _play_all(broker: Leveret | RabbitMQ, way: str) -> Verdicts:
-    try:
-        address = broker.start()
-        with side_of(address) as side:
-            gate = Gate(len(CASES))
+    with side_of(broker.address) as side:
+        gate = Gate(len(CASES))
 
-            def hold(link: Link, frame: Heard) -> None:
-                link.hold(*WAYS[way])
+        def hold(link: Link, frame: Heard) -> None:
+            link.hold(*WAYS[way])
 
-            disaster = Disaster(way, lambda _: hold, lambda _: True, after=gate.wait)
-            async with nothing_left():
-                playing = [
-                    asyncio.ensure_future(play(address, side, operation, disaster, point, DEADLINE_S))
-                    for operation, point in CASES
-                ]
-                everybody = asyncio.ensure_future(gate.all_here.wait())
-                await asyncio.wait({everybody, *playing}, return_when=asyncio.FIRST_COMPLETED)
-                everybody.cancel()
-                side.retire()
-                await asyncio.to_thread(getattr(broker, way))
-                await asyncio.to_thread(broker.start)
-                gate.back.set()
-                verdicts = await asyncio.gather(*playing, return_exceptions=True)
-    finally:
-        broker.stop()
+        disaster = Disaster(way, lambda _: hold, lambda _: True, after=gate.wait, options=_patient)
+        async with nothing_left():
+            playing = [
+                asyncio.ensure_future(play(broker.address, side, operation, disaster, point, DEADLINE_S))
+                for operation, point in CASES
+            ]
+            everybody = asyncio.ensure_future(gate.all_here.wait())
+            await asyncio.wait({everybody, *playing}, return_when=asyncio.FIRST_COMPLETED)
+            everybody.cancel()
+            side.retire()
+            await asyncio.to_thread(getattr(broker, way))
+            await asyncio.to_thread(broker.start)
+            gate.back.set()
+            verdicts = await asyncio.gather(*playing, return_exceptions=True)
     return {
         name_of(operation, way, point): verdict
         for (operation, point), verdict in zip(CASES, verdicts, strict=True)
@@ -97,16 +99,17 @@ def verdicts(request: pytest.FixtureRequest) -> dict[str, Verdicts]:
     if request.param not in names():
         pytest.skip("this broker is not ours to restart")
     make = Leveret if request.param == "leveret" else RabbitMQ
-    found: dict[str, Verdicts] = {}
-    for way in WAYS:
-        with (
-            tempfile.TemporaryDirectory(prefix="leveret-restart-", ignore_cleanup_errors=True) as folder,
-            held_port() as port,
-        ):
-            broker = make(Path(folder) / "broker")
-            broker.address = broker.address.at(port)
-            found[way] = run(_play_all(broker, way))
-    return found
+    with (
+        tempfile.TemporaryDirectory(prefix="leveret-restart-", ignore_cleanup_errors=True) as folder,
+        held_port() as port,
+    ):
+        broker = make(Path(folder) / "broker")
+        broker.address = Address("127.0.0.1", port)
+        try:
+            broker.start()
+            return {way: run(_play_all(broker, way)) for way in WAYS}
+        finally:
+            broker.stop()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: name_of(case[0], "restart", case[1]))
