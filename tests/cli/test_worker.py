@@ -319,6 +319,8 @@ def test_check_of_no_broker(folder: Path) -> None:
         (APP, "shop:ap", "did you mean 'app'?"),
         (APP, "shp:app", "no module 'shp' is found"),
         (APP, "shop.py:app", "write shop"),
+        (APP, "shop.app", "did you mean shop:app?"),
+        ("import leveret\napp = leveret.App()", "shop:app", "has no handlers"),
         (APP, "shop:jobs", "not a leveret.App; there is shop:app"),
         ("import leveret", "shop", "has no leveret.App"),
         ("raise KeyError('x')", "shop:app", "importing shop:app failed: KeyError('x')"),
@@ -467,3 +469,23 @@ def test_metrics_need_their_library(broker: Any, folder: Path, workers: list[Wor
     worker = start(workers, folder, broker.url, "--metrics-port", "9100")
     assert worker.code() == exits.CONFIG
     assert "pip install 'leveret[metrics]'" in worker.lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("source", "url", "text"),
+    [
+        (
+            "import leveret\napp = leveret.App(name='empty')",
+            "amqp://127.0.0.1:1",
+            "the app 'empty' has no handlers",
+        ),
+        (APP, "localhost", "an address begins with amqp://"),
+    ],
+)
+def test_mistakes_end_it_before_it_waits(
+    folder: Path, workers: list[Worker], source: str, url: str, text: str
+) -> None:
+    (folder / "shop.py").write_text(source)
+    worker = start(workers, folder, url)
+    assert worker.code() == exits.CONFIG
+    assert text in worker.lines[-1]

@@ -215,3 +215,46 @@ def test_a_hook_that_fails_loses_nothing(caplog: pytest.LogCaptureFixture) -> No
 
     run_app(app, body)
     assert "a middleware's `received` failed" in caplog.text
+
+
+def test_a_handler_that_keeps_the_loop_is_told_of_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leveret.worker.consumer.BLOCKED_S", -1.0)  # whatever it takes is too long
+    app = App()
+
+    @app.consumer("jobs")
+    async def handler(number: int) -> int:
+        return number
+
+    async def body(client: Client, running: Running) -> None:
+        for number in range(3):
+            assert (await client.call("jobs", number)).data == number
+
+    run_app(app, body)
+    assert len([text for text in caplog.messages if text.startswith("handler kept the event loop for")]) == 1
+
+
+def test_the_log_says_which_message_died_and_where_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    app = App()
+
+    @app.consumer("jobs", retry=Retry(max=1, delay_s=0.0, max_delay_s=0.0))
+    async def handler(number: int) -> None:
+        raise ValueError("broken")
+
+    @app.task(retry=Retry(max=0, dead_letter=False))
+    async def known() -> None: ...
+
+    async def body(client: Client, running: Running) -> None:
+        await client.publish("jobs", 1, message_id="m1")
+        await dead_letters(client, "jobs.dead")
+        await client.publish("tasks", {}, type="newer", message_id="m2")
+        await until(lambda: running.counts["tasks"].dead == 1)
+
+    run_app(app, body)
+    told = [text for text in caplog.messages if "failed, and it is" in text]
+    assert told[0] == "handler: attempt 1 of message m1 failed, and it is retried: ValueError: broken"
+    assert (
+        told[1] == "handler: attempt 2 of message m1 failed, and it is dead, in jobs.dead: ValueError: broken"
+    )
+    assert told[2].startswith("queue tasks: attempt 1 of message m2 failed, and it is dead, dropped: ")

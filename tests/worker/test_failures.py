@@ -116,7 +116,9 @@ def test_the_first_failure_of_a_kind_is_logged_and_others_counted(caplog: pytest
         log.add("resize", KeyError("other"), "retried", 1)
         assert [record.exc_info is not None for record in caplog.records] == [True, True]
         log.flush()
-        assert caplog.messages[2:] == ["resize: 99 more failures of ValueError, the last: number 99"]
+        assert caplog.messages[2:] == [
+            "resize: 99 more failures of ValueError (retried), the last: number 99"
+        ]
         log.flush()  # it was quiet
         log.add("resize", raised("again"), "retried", 1)
         assert caplog.records[-1].exc_info
@@ -130,10 +132,17 @@ def test_decisions_are_logged_without_traceback(caplog: pytest.LogCaptureFixture
     async def main() -> None:
         log = FailureLog()
         log.add("resize", Reject("never"), "rejected", 1)
-        log.add("resize", RemoteFailure("shop.Empty", "no", "Traceback of there"), "dead", 1)
+        log.add("resize", RemoteFailure("shop.Empty", "no", "Traceback of there\n"), "dead, in dead", 1, "m1")
+        log.add("resize", RetryLater(delay_s=1), "retried", 2)
         log.close()
 
-    with caplog.at_level(logging.ERROR, "leveret.worker"):
+    with caplog.at_level(logging.WARNING, "leveret.worker"):
         asyncio.run(main())
+    levels = [record.levelno for record in caplog.records]
+    assert levels == [logging.WARNING, logging.ERROR, logging.WARNING]
+    assert caplog.messages[1] == (
+        "resize: attempt 1 of message m1 failed, and it is dead, in dead: shop.Empty: no\nTraceback of there"
+    )
+    assert caplog.messages[2].endswith("it is retried: leveret.errors.RetryLater")
     assert all(record.exc_info is None for record in caplog.records)
     assert "Traceback of there" in caplog.messages[1]

@@ -15,7 +15,7 @@ import click
 
 from leveret.cli import exits
 from leveret.cli.client import CommandFailed
-from leveret.errors import ClientError, ConfigError, ConnectFailed, Disconnected, Refused
+from leveret.errors import ClientError, ConfigError, ConnectFailed, Disconnected, InvalidAddress, Refused
 
 if TYPE_CHECKING:
     from leveret.worker.app import App
@@ -58,6 +58,8 @@ def load(name: str, function: bool = False) -> Any:
 
 def failed(error: BaseException) -> CommandFailed:
     """The end of a command for what the client or a handler's surroundings raised."""
+    if isinstance(error, InvalidAddress):
+        return CommandFailed(error.text, exits.CONFIG)
     if isinstance(error, ConnectFailed) and exits.of(error) == exits.REFUSED:
         return CommandFailed(error.text, exits.REFUSED)
     if isinstance(error, (ConnectFailed, Disconnected)):

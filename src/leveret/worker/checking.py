@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from leveret.client.topology import Queue
-from leveret.errors import LeveretError, Refused
+from leveret.errors import ConfigError, LeveretError, Refused
 from leveret.worker.app import App
 from leveret.worker.declared import Declared
 from leveret.worker.middleware import Chain
-from leveret.worker.running import by_queue
+from leveret.worker.running import NO_HANDLERS, by_queue
 from leveret.worker.work import Work
 
 NOT_FOUND = 404
@@ -34,6 +34,8 @@ class Finding:
 async def check(app: App, queues: Iterable[str] | None, timeout_s: float) -> list[Finding]:
     """Handlers, resources, middleware, pools, broker, queues. Raises ConnectFailed if the broker cannot be reached."""
     handlers = app.chosen(queues)
+    if not handlers:
+        raise ConfigError(NO_HANDLERS.format(app.name))
     found = [Finding(one.where, described(one)) for one in handlers]
     found.append(await _machinery(app, handlers))
     client = app.make_client()

@@ -26,6 +26,7 @@ from leveret.worker.work import Work
 logger = logging.getLogger("leveret.worker")
 
 ABANDON_S: Final = 5.0  # for a handler to end that was cancelled
+BLOCKED_S: Final = 1.0
 CANCEL_S: Final = 1.0  # the same, when the worker leaves
 
 OnError = Callable[[BaseException, Any], None]
@@ -102,6 +103,7 @@ class QueueRunner:
         self.brake = Brake()
         self._entries: set[Entry] = set()
         self._fed = False
+        self._told_blocked = False
         self._stopping = False
         self._waiters: list[asyncio.Future[None]] = []  # for room, or for the end
         self._stepper: Stepper | None = None
@@ -169,6 +171,7 @@ class QueueRunner:
                 if self._stopping:
                     return
                 stepper.enter()
+                began_s = time.monotonic()
                 try:
                     while True:
                         message = batch[at]
@@ -178,9 +181,20 @@ class QueueRunner:
                             break
                 finally:
                     stepper.leave()
+                    if time.monotonic() - began_s > BLOCKED_S and not self._told_blocked:
+                        self._tell_blocked(time.monotonic() - began_s)
         finally:
             for message in batch[at:]:
                 self._settle(message, message.release)
+
+    def _tell_blocked(self, took_s: float) -> None:
+        """Once: the most common mistake with a loop, and what it leads to (a lost connection) does not point to it."""
+        self._told_blocked = True
+        names = ", ".join(work.name for work in self._works.values())
+        logger.warning(
+            "%s kept the event loop for %.1f s without waiting: meanwhile nothing else runs and no heartbeat is sent."
+            " Make it a plain `def`, which runs in a thread, or use pool='process'", names, took_s,
+        )  # fmt: skip
 
     async def _room(self) -> None:
         while self.busy >= self.concurrency and not self._stopping:
@@ -362,7 +376,8 @@ class QueueRunner:
         if verdict != failures.RELEASED:
             if not failures.is_meant(error):
                 self.brake.failed(self.brake.round if entry is None else entry.began_in_round)
-            self._log.add(work.name, error, verdict, attempts)
+            name = work.name if not isinstance(error, UnknownTask) else f"queue {self.queue}"
+            self._log.add(name, error, self._wording(verdict), attempts, message.message_id)
             if self._on_error is not None:
                 self._on_error(error, message)
         count = getattr(self.counts, verdict)
@@ -378,6 +393,13 @@ class QueueRunner:
             self._settle(message, lambda: message.retry(delay_s))
         else:
             self._settle(message, lambda: self._bury(message, error, attempts))
+
+    def _wording(self, verdict: str) -> str:
+        if verdict == failures.RETRY:
+            return verdict
+        return (
+            f"{verdict}, in {self._dead_letter}" if self._dead_letter is not None else f"{verdict}, dropped"
+        )
 
     def _bury(self, message: Any, error: BaseException, attempts: int) -> None:
         """To the dead letters, with what happened. Acked when the broker has it there; until then the message is ours."""

@@ -68,6 +68,12 @@ def text_of(error: BaseException) -> str:
     return _cut(str(error), TEXT_BYTES)
 
 
+def worded(error: BaseException) -> str:
+    """Type and text, as the last line of a traceback."""
+    text = text_of(error)
+    return f"{kind_of(error)}: {text}" if text else kind_of(error)
+
+
 def trimmed(error: BaseException) -> TracebackType | None:
     """Its traceback without the worker's own frames above the handler."""
     found = error.__traceback__
@@ -149,6 +155,11 @@ def is_meant(error: BaseException) -> bool:
     return isinstance(error, (Reject, BadArguments, RetryLater))
 
 
+def level_of(error: BaseException) -> int:
+    """Of the log: what a handler decides is no error."""
+    return logging.WARNING if isinstance(error, (Reject, RetryLater)) else logging.ERROR
+
+
 def delay_of(error: BaseException) -> float | None:
     """What RetryLater asks for; None: as the policy has it."""
     return error.delay_s if isinstance(error, RetryLater) else None
@@ -192,23 +203,28 @@ class FailureLog:
 
     def __init__(self, every_s: float = LOG_EVERY_S) -> None:
         self._every_s = every_s
-        self._more: dict[tuple[str, str], int] = {}
-        self._last: dict[tuple[str, str], str] = {}
+        self._more: dict[tuple[str, str, str], int] = {}
+        self._last: dict[
+            tuple[str, str, str], tuple[int, str]
+        ] = {}  # level and text: an exception would keep its frames
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, handler: str, error: BaseException, outcome: str, attempts: int) -> None:
-        key = (handler, kind_of(error))
+    def add(
+        self, handler: str, error: BaseException, outcome: str, attempts: int, message_id: str | None = None
+    ) -> None:
+        """`outcome` says what becomes of the message, in words that follow "is"."""
+        key = (handler, kind_of(error), outcome)
         if key in self._more:
             self._more[key] += 1
-            self._last[key] = text_of(error)
+            self._last[key] = (level_of(error), text_of(error))
             return
         self._more[key] = 0
-        remote = isinstance(error, RemoteFailure)
-        meant = is_meant(error)
-        logger.error(
-            "%s failed at attempt %d and is %s: %s: %s%s",
-            handler, attempts, outcome, key[1], text_of(error), "\n" + traceback_of(error) if remote else "",
-            exc_info=None if remote or meant else (type(error), error, trimmed(error)),
+        remote = traceback_of(error).rstrip() if isinstance(error, RemoteFailure) else ""
+        bare = isinstance(error, (RemoteFailure, UnknownTask, HandlerTimeout)) or is_meant(error)
+        logger.log(
+            level_of(error), "%s: attempt %d of message %s failed, and it is %s: %s%s",
+            handler, attempts, message_id or "(no id)", outcome, worded(error), "\n" + remote if remote else "",
+            exc_info=None if bare else (type(error), error, trimmed(error)),
         )  # fmt: skip
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._every_s, self._sum_up)
@@ -227,7 +243,11 @@ class FailureLog:
                 self._last.pop(key, None)
                 continue
             self._more[key] = 0
-            logger.error("%s: %d more failures of %s, the last: %s", key[0], count, key[1], self._last[key])
+            handler, kind, outcome = key
+            level, text = self._last[key]
+            logger.log(
+                level, "%s: %d more failures of %s (%s), the last: %s", handler, count, kind, outcome, text
+            )
 
     def close(self) -> None:
         if self._timer is not None:

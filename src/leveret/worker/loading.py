@@ -52,8 +52,11 @@ def _import(name: str) -> tuple[Any, str]:
     except ModuleNotFoundError as error:
         if error.name is None or not (path == error.name or path.startswith(error.name + ".")):
             raise  # a module that the app wants
+        parent, _, name = path.rpartition(".")
+        meant = hasattr(sys.modules.get(parent), name) if parent else False
+        hint = f"; did you mean {parent}:{name}?" if meant else ""
         raise ConfigError(
-            f"no module {path!r} is found in {os.getcwd()} nor among what is installed"
+            f"no module {path!r} is found in {os.getcwd()} nor among what is installed{hint}"
         ) from None
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from leveret.errors import Refused
+from leveret.errors import ConfigError, Refused
 from leveret.worker.connecting import first_connection
 from leveret.worker.consumer import Counts, OnError, QueueRunner
 from leveret.worker.cron import CronRunner, SystemClock
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("leveret.worker")
 
+NO_HANDLERS: Final = (
+    "the app {!r} has no handlers: the module that is named has to import those in which they are declared"
+)
 DIFFERENT: Final = 406  # what a broker answers when a queue is declared otherwise than it is there
 
 
@@ -297,6 +300,8 @@ async def run_until_told(
     ready: Callable[[Running], None] | None = None,
 ) -> Running:
     """Work until SIGTERM or SIGINT, drain, and return; at a second signal leave at once. Raises what ended it else."""
+    if not app.handlers:
+        raise ConfigError(NO_HANDLERS.format(app.name))
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
     running = app.running(queues=queues, concurrency=concurrency, grace_s=grace_s, wait=wait)
