@@ -13,9 +13,9 @@ import pytest
 
 from ...compat.broker import Address
 from .brokers import Side
+from .catalogue import OPERATIONS, Operation
 from .disasters import DISASTERS, HALF_OPEN, Disaster
 from .harness import nothing_left, run
-from .operations import OPERATIONS, Operation
 from .play import Verdicts, name_of, play
 from .proxy import Point
 

@@ -18,11 +18,11 @@ import leveret
 from ...compat.broker import Address, Leveret, held_port
 from ...differential.brokers import RabbitMQ
 from .brokers import names, side_of
+from .catalogue import OPERATIONS, Operation
 from .disasters import Disaster
 from .harness import Case, nothing_left, run
 from .link import Heard, Link
 from .link import Side as LinkSide
-from .operations import OPERATIONS, Operation
 from .play import Verdicts, name_of, play
 from .proxy import Point, Proxy, Strike
 
