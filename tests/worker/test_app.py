@@ -63,7 +63,7 @@ def resize(path: str, width: int = 100) -> str:
         (plain, {"concurrency": 0}, "concurrency is a number from 1"),
         (plain, {"prefetch": "many"}, "prefetch is 'auto' or a number"),
         (plain, {"timeout_s": 0}, "timeout_s is a number of seconds above 0"),
-        (plain, {"retry": 3}, "retry is a leveret.Retry"),
+        (plain, {"retry": 3}, "not 3: write retry=Retry(max=3)"),
         (plain, {"retry": Retry(max=1), "queue": Queue(retry=Retry(max=2))}, "give one of them"),
         (plain, {"queue": "other"}, "queue is a leveret.Queue"),
         (plain, {"queue": Queue("other")}, "of another"),

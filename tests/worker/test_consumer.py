@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from leveret.client import Client
 from leveret.client.engine.message import Message
 from leveret.client.topology import Queue, Retry
 from leveret.errors import Reject, RetryLater
-from leveret.worker import App, Running, consumer
+from leveret.worker import App, Job, Middleware, Running, consumer
 
 from .inside import AT_ONCE, dead_letters, run_app, until, until_async
 
@@ -70,18 +71,28 @@ def test_blocking_code_runs_in_threads() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "by_job", "most"),
-    [({}, False, 128), ({"prefetch": 10}, False, 10), ({"prefetch": 1}, False, 2), ({}, True, 2)],
+    ("options", "how", "most"),
+    [
+        ({}, "plain", 128),
+        ({"prefetch": 10}, "plain", 10),
+        ({"prefetch": 1}, "plain", 2),
+        ({}, "by_job", 2),
+        ({}, "around", 2),
+    ],
 )
 def test_a_pool_of_threads_has_more_in_hand_than_it_works_on(
-    options: dict[str, Any], by_job: bool, most: int
+    options: dict[str, Any], how: str, most: int
 ) -> None:
     import threading
 
-    app = App()
+    class Around(Middleware):
+        async def around(self, job: Job, handle: Callable[[], Awaitable[Any]]) -> Any:
+            return await handle()
+
+    app = App(middleware=[Around()] if how == "around" else [])
     go_on = threading.Event()
 
-    if by_job:
+    if how == "by_job":
 
         @app.resource(scope="job")
         def session() -> int:

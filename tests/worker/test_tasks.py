@@ -280,3 +280,30 @@ def test_tasks_are_posted_from_code_without_a_loop() -> None:
                     assert await asyncio.to_thread(tasks.call, add, 5, 6) == 11
 
             asyncio.run(work())
+
+
+@pytest.mark.parametrize(("name", "hint"), [("delay", "post"), ("send", "post"), ("apply_async", "post_at")])
+def test_names_of_other_libraries_are_answered(name: str, hint: str) -> None:
+    app = App()
+
+    @app.task
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    with pytest.raises(AttributeError, match=hint):
+        getattr(add, name)
+    assert not hasattr(add, name)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        getattr(add, "nothing")  # noqa: B009
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"), [("max_retries", "Retry"), ("time_limit", "timeout_s"), ("bind", "leveret.Message")]
+)
+def test_options_of_other_libraries_are_answered(option: str, hint: str) -> None:
+    app = App()
+    with pytest.raises(ConfigError, match=f"there is no option '{option}'; here it is .*{hint}"):
+
+        @app.task(**{option: 3})
+        def add(a: int, b: int) -> int:
+            return a + b

@@ -182,7 +182,8 @@ def checked_retry(where: str, given: Any, queue: Queue) -> Retry | None:
     if isinstance(given, Unset):
         return queue.retry if queue.retry is not None else DEFAULT_RETRY
     if given is not None and not isinstance(given, Retry):
-        raise ConfigError(f"{where}: retry is a leveret.Retry(...) or None, not {given!r}")
+        hint = f": write retry=Retry(max={given})" if type(given) is int else ""
+        raise ConfigError(f"{where}: retry is a leveret.Retry(...) or None, not {given!r}{hint}")
     if queue.retry is not None and given != queue.retry:
         raise ConfigError(f"{where}: retry and queue=Queue(retry=...) differ; give one of them")
     checked: Retry | None = given

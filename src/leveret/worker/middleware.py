@@ -139,6 +139,8 @@ def read_options(
 
 def unknown(name: str, known: Sequence[str]) -> str:
     """What is said of an option that nobody knows."""
+    if name in _ELSEWHERE:
+        return f"there is no option {name!r}; here it is {_ELSEWHERE[name]}"
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if near:
         return f"there is no option {name!r}: did you mean {near[0]!r}?"
@@ -148,11 +150,33 @@ def unknown(name: str, known: Sequence[str]) -> str:
 
 
 _BUILT_IN = {
-    "idempotent": "leveret.worker.idempotency.Idempotency",
-    "idempotency_key": "leveret.worker.idempotency.Idempotency",
-    "rate_limit": "leveret.worker.ratelimit.RateLimit",
-    "rate_key": "leveret.worker.ratelimit.RateLimit",
-    "rate_wait_s": "leveret.worker.ratelimit.RateLimit",
-    "time_limit_s": "leveret.worker.timelimits.TimeLimit",
-    "max_age_s": "leveret.worker.timelimits.TimeLimit",
+    "idempotent": "leveret.worker.Idempotency",
+    "idempotency_key": "leveret.worker.Idempotency",
+    "rate_limit": "leveret.worker.RateLimit",
+    "rate_key": "leveret.worker.RateLimit",
+    "rate_wait_s": "leveret.worker.RateLimit",
+    "time_limit_s": "leveret.worker.TimeLimit",
+    "max_age_s": "leveret.worker.TimeLimit",
+}
+# What other libraries call it, for who comes from there.
+_ELSEWHERE = {
+    "max_retries": "retry=Retry(max=...)",
+    "retries": "retry=Retry(max=...)",
+    "default_retry_delay": "retry=Retry(delay_s=...)",
+    "retry_backoff": "retry=Retry(backoff='exponential')",
+    "min_backoff": "retry=Retry(delay_s=...)",
+    "max_backoff": "retry=Retry(max_delay_s=...)",
+    "autoretry_for": "retry=Retry(...): every exception is tried again, but for leveret.Reject",
+    "throws": "raise leveret.Reject(reason) for what no retry helps",
+    "bind": "a parameter annotated leveret.Message",
+    "timeout": "timeout_s=...",
+    "time_limit": "timeout_s=...",
+    "soft_time_limit": "timeout_s=...",
+    "queue_name": "queue='...'",
+    "threads": "concurrency=...",
+    "workers": "concurrency=...",
+    "prefetch_count": "prefetch=...",
+    "prefetch_multiplier": "prefetch=...",
+    "acks_late": "nothing: a message is acknowledged when its handler is done",
+    "ignore_result": "nothing: a result is sent only to who asked by call(...)",
 }

@@ -24,6 +24,16 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _OWN: Final = ("type", "content_type", "serializer", "group", "reply_to", "correlation_id")
+# What other libraries call it.
+ELSEWHERE: Final = {
+    "delay": "post(...)",
+    "send": "post(...)",
+    "apply_async": "post(...), post_at(when, ...) or options(...).post(...)",
+    "send_with_options": "options(...).post(...)",
+    "kiq": "post(...)",
+    "apply": "call(...), which waits for the result",
+    "retry": "raise leveret.RetryLater(delay_s=...)",
+}
 OPTIONS: Final = (*(name for name in Options.__annotations__ if name not in _OWN), "timeout_s")
 
 
@@ -64,6 +74,14 @@ class Task(Handler[P, R]):
         super().__init__(app, declared, function)
         self._options: dict[str, Any] = dict(options or {})
         self._timeout_s: float | None = self._options.pop("timeout_s", None)
+
+    if not TYPE_CHECKING:  # a checker shall go on finding what is misspelt
+
+        def __getattr__(self, name):
+            meant = ELSEWHERE.get(name)
+            if meant is None:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            raise AttributeError(f"a task has no {name!r}; here it is {meant}")
 
     @property
     def name(self) -> str:

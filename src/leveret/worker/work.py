@@ -93,8 +93,9 @@ class Work:
     def in_hand(self) -> int:
         """How many messages are worth having in work: pools take them in batches, while jobs are short."""
         declared = self.declared
-        # Resources of a job are open while it waits in the pool: no more of them than threads.
-        if self._pool is None or (self._by_job and declared.pool == "thread"):
+        # While a job waits in the pool its resources are open, and middleware around it holds it back or has begun to
+        # count: no more of them than threads.
+        if self._pool is None or (declared.pool == "thread" and (self._by_job or self._chain.around)):
             return declared.concurrency
         if isinstance(declared.prefetch, int):
             return max(declared.concurrency, declared.prefetch)
