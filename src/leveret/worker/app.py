@@ -28,7 +28,7 @@ from leveret.worker.middleware import read_options
 from leveret.worker.resources import Resources
 from leveret.worker.schedule import Schedule, schedule_of
 from leveret.worker.tasks import Handler, SyncTasks, Task
-from leveret.worker.threaded import ThreadClient
+from leveret.worker.threaded import HERE, ThreadClient
 
 if TYPE_CHECKING:
     from leveret.worker.running import Running
@@ -295,13 +295,20 @@ class App:
             raise Closed(
                 f"the app {self.name!r} is not connected: post within `async with app:`, or `with app.sync() as tasks:`"
             )
-        if self._loop is not None and threading.get_ident() != self._thread_id:
-            return ThreadClient(self._client, self._loop)
+        if HERE.handles:
+            return self._elsewhere()
         return self._client
+
+    def _elsewhere(self) -> ThreadClient:
+        assert self._loop is not None
+        return ThreadClient(self._client, self._loop)
 
     def post(self, to: str, body: bytes, options: Mapping[str, Any]) -> Awaitable[None]:
         """As `client.post`, and from a thread of a handler too. Raises Closed."""
-        posted: Awaitable[None] = self.client.post(to, body, **options)
+        client = self.client
+        if threading.get_ident() != self._thread_id:
+            client = self._elsewhere()
+        posted: Awaitable[None] = client.post(to, body, **options)
         return posted
 
     def make_client(self) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -17,6 +18,15 @@ from leveret.errors import Closed, ConfigError
 SETTLING: Final = ("ack", "release", "drop", "retry", "reject", "move", "hold", "finish", "undo")
 ITERATED: Final = ("consume", "subscribe", "drain")
 FOR_LIFE: Final = ("open", "close", "__aenter__", "__aexit__")
+
+
+class Here(threading.local):
+    """Whether this is a thread of handlers. Others that want the client know what they do."""
+
+    handles = False
+
+
+HERE: Final = Here()
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

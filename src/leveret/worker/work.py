@@ -18,7 +18,7 @@ from leveret.worker.interfaces import Done, Job, JobTimeout, LostJob, Pool, Reso
 from leveret.worker.middleware import Chain
 from leveret.worker.pools import ThreadPool
 from leveret.worker.process_pool import ProcessPool
-from leveret.worker.threaded import ThreadMessage
+from leveret.worker.threaded import HERE, ThreadMessage
 
 Plain = Callable[[Any], Coroutine[Any, Any, Any]]
 Whole = Callable[[Job], Coroutine[Any, Any, Any]]
@@ -150,6 +150,7 @@ class Work:
             self._pool.submit(what, on_done)
 
     def _in_thread(self, what: Any) -> Any:
+        HERE.handles = True
         taken = self.declared.arguments.messages
         if self._caller is not None:
             return self._caller(ThreadMessage(what, self._loop) if taken else what)
