@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -51,10 +52,14 @@ def version_of(address: Address) -> tuple[str, str]:
     return str(found["product"]), str(found["version"])
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port() -> int:
+    """One that the system does not give away by itself, so that it is still free when it is used, or used again:
+    outgoing connections get theirs from above."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class RabbitMQ:
@@ -62,8 +67,8 @@ class RabbitMQ:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.address = Address("127.0.0.1", _free_port())
-        self._distribution, self._mapper = _free_port(), _free_port()
+        self.address = Address("127.0.0.1", free_port())
+        self._distribution, self._mapper = free_port(), free_port()
         self._node: subprocess.Popen[bytes] | None = None
         self._epmd: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True)

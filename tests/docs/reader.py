@@ -9,11 +9,9 @@ import contextlib
 import json
 import os
 import queue
-import random
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from leveret.embed import run_in_thread
+from tests.differential.brokers import free_port
 from tests.docs.pages import Block
 
 TIMEOUT_S: Final = 20.0
@@ -41,15 +40,6 @@ PIKA: Final = 'pika.ConnectionParameters("localhost")'
 class Broker:
     port: int
     data: Path
-
-
-def free_port() -> str:
-    """One that the system does not give away by itself: outgoing connections of others get theirs from above."""
-    while True:
-        port = random.randrange(10_000, 32_000)
-        with socket.socket() as listening, contextlib.suppress(OSError):
-            listening.bind(("127.0.0.1", port))
-            return str(port)
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -187,7 +177,7 @@ class Reader:
     def __init__(self, broker: Broker, folder: Path) -> None:
         self.broker = broker
         self.folder = folder
-        self.ports = {port: free_port() for port in PORTS}
+        self.ports = {port: str(free_port()) for port in PORTS}
         self.staying: list[Staying] = []
 
     def here(self, text: str) -> str:

@@ -10,6 +10,8 @@ from typing import Final
 
 import pytest
 
+pytest.importorskip("pika")
+
 from leveret import Backoff, Buffer
 from leveret.core import retry
 from leveret.wire import methods
