@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from leveret.errors import Closed, Stale
+from leveret.errors import Closed, ConnectFailed, Stale
 
 from ...compat.broker import Address
 from .brokers import Side
@@ -51,7 +51,7 @@ async def play(
 
 async def _play(case: Case, operation: Operation, disaster: Disaster, point: Point, steps: Steps) -> None:
     if operation.standing:
-        await case.client.open()
+        await case.insist(case.client.open, ConnectFailed)
         await case.standing.start()
     await anext(steps)
     strike = case.proxy.at(point, disaster.fault(case))

@@ -132,6 +132,11 @@ class Proxy:
         self._strikes.append(strike)
         return strike
 
+    def forget(self, strike: Strike) -> None:
+        """It is not to happen any more, if it has not."""
+        if strike in self._strikes:
+            self._strikes.remove(strike)
+
     def open_links(self) -> list[Link]:
         """The connections that no fault has broken and nobody has left."""
         return [link for link in self.links if not (link.broken or link.silent or link.ends["client"].lost)]
