@@ -25,6 +25,7 @@ CHILDREN: Final[dict[str, tuple[str, ...]]] = {
         "reference/api/embed",
         "reference/api/testing",
         "reference/api/leveret",
+        "reference/with-rabbitmq",
         "reference/queues",
         "reference/compatibility",
         "reference/configuration",
