@@ -122,6 +122,7 @@ lint: .venv/stamp ## check style and types
 	@$(PY) -m ruff check $(CHECKED)
 	@$(PY) -m ruff format --check $(CHECKED)
 	@$(PY) -m mypy --strict
+	@$(PY) -m mypy --strict docs/generate.py docs/site/public.py docs/site/navigation.py
 
 .PHONY: format
 format: .venv/stamp ## put the style right

@@ -25,7 +25,7 @@ from leveret.embed import run_in_thread
 from tests.differential.brokers import free_port
 from tests.docs.pages import Block
 
-TIMEOUT_S: Final = 20.0
+TIMEOUT_S: Final = 60.0
 # Ports that pages name beside the broker's; each page's run has others in their place.
 PORTS: Final = ("8000", "8025")
 TOOLS: Final = ("leveret", "pytest", "uvicorn", "celery")  # `python -m NAME` is the same
