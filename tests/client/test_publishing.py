@@ -271,6 +271,19 @@ def test_a_full_buffer_raises_or_drops_where_it_is_told_to() -> None:
         ({"delay_s": 1, "at": datetime.now(UTC)}, "exclude"),
         ({"headers": {"x": object()}}, "cannot be encoded"),
         ({"type": "t" * 256}, "cannot be encoded"),
+        ({"type": ["t"]}, r"type is a text \(str\), not \['t'\] \(list\)"),
+        ({"message_id": 5}, "message_id is a text"),
+        ({"correlation_id": b"x"}, "correlation_id is a text"),
+        ({"priority": "high"}, "priority is a whole number"),
+        ({"priority": 1.5}, "priority is a whole number"),
+        ({"expires_s": timedelta(seconds=5)}, "expires_s is a number of seconds"),
+        ({"expires_s": float("inf")}, "expires_s is a number of seconds"),
+        ({"delay_s": float("nan")}, "delay_s is a number of seconds"),
+        ({"at": "tomorrow"}, "at is a datetime"),
+        ({"timestamp": datetime.now(UTC)}, "timestamp is whole seconds"),
+        ({"headers": [1]}, "headers is a mapping"),
+        ({"headers": {1: "x"}}, "name of a header is a text"),
+        ({"persistent": 2}, "persistent is True or False"),
     ],
 )
 def test_what_makes_no_message_is_refused_before_it_leaves(options: Any, text: str) -> None:
@@ -282,6 +295,32 @@ def test_what_makes_no_message_is_refused_before_it_leaves(options: Any, text: s
             client.post("q", "x", **options)
         await client.publish("q", "fine")
         assert client.stats.buffered == 0
+
+    run(work)
+
+
+def test_an_option_that_there_is_not_is_no_message() -> None:
+    async def work(client: Client) -> None:
+        wrong: Any = {"delay": 5}
+        await client.declare_queue("q")
+        for send in (client.publish, client.call):
+            with pytest.raises(TypeError, match="no option 'delay'; 'delay_s' is meant"):
+                await send("q", b"x", **wrong)
+        with pytest.raises(TypeError, match="no option 'xyz'; there are headers, "):
+            client.post("q", b"x", xyz=1)  # type: ignore[call-arg]
+        assert (await client.look_at_queue("q")).messages == 0
+
+    run(work)
+
+
+@pytest.mark.parametrize("to", [None, 5, b"q", Queue("q")])
+def test_what_is_no_place_to_send_to_is_refused(to: Any) -> None:
+    async def work(client: Client) -> None:
+        for send in (client.publish, client.call):
+            with pytest.raises(InvalidMessage, match="goes to the name of a queue"):
+                await send(to, b"x")
+        with pytest.raises(InvalidMessage, match="goes to the name of a queue"):
+            client.post(to, b"x", persistent=False)
 
     run(work)
 

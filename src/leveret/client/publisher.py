@@ -20,7 +20,7 @@ from leveret.client.engine.outbox import CONFIRMED, MADE_ID_BYTES, REFUSED, STEM
 from leveret.client.payload import Payloads
 from leveret.client.spool import Spool
 from leveret.client.spooling import Spooled, Spooling
-from leveret.client.targets import Options, Target, target
+from leveret.client.targets import Options, Target, check_options, target
 from leveret.client.telemetry import Tracing
 from leveret.client.topology import UNIQUE_HEADER
 from leveret.errors import BufferFull, InvalidMessage, LeveretError, NotConfirmed, Unroutable
@@ -164,13 +164,17 @@ class Publisher:
     # ---- encoding
 
     def prepare(self, to: str | Target, body: object, options: Options) -> tuple[Template, bytes]:
-        """Template and body. Raises InvalidMessage, Unsupported."""
+        """Template and body. Raises InvalidMessage, Unsupported, and TypeError for an option that there is not."""
+        if type(to) is not str:
+            to = target(to)
         if not options:
             kind = type(body)
             if kind is bytes:
                 found = self._templates.get((to, bytes))
                 if found is not None:
                     return found, cast(bytes, body)
+        else:
+            check_options(options)
         data, content_type, encoding = self.payloads.encode(body, options)
         key: object = None
         if not options:
@@ -192,6 +196,7 @@ class Publisher:
 
     def content(self, to: Target, body: object, options: Options) -> tuple[bytes, Properties, Target]:
         """Body, properties and target of one message, for who sends it by other ways. Raises InvalidMessage."""
+        check_options(options)
         data, content_type, encoding = self.payloads.encode(body, options)
         properties = Properties(
             content_type=options.get("content_type") or content_type, content_encoding=encoding

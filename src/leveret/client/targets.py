@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypedDict
+from typing import Final, TypedDict
+
+from leveret.errors import InvalidMessage
 
 TOPICS = "amq.topic"
 
@@ -32,8 +36,14 @@ def exchange(name: str, key: str = "") -> Target:
 
 
 def target(to: str | Target) -> Target:
-    """A text is the name of a queue."""
-    return to if isinstance(to, Target) else Target("", to)
+    """A text is the name of a queue. Raises InvalidMessage for what is neither."""
+    if isinstance(to, Target):
+        return to
+    if not isinstance(to, str):
+        raise InvalidMessage(
+            f"a message goes to the name of a queue (a str), or to topic(...) or exchange(...), not to {_shown(to)}"
+        )
+    return Target("", to)
 
 
 class Options(TypedDict, total=False):
@@ -62,3 +72,56 @@ class Options(TypedDict, total=False):
     mandatory: bool | None
     serializer: str | None
     compress: str | None
+
+
+_TEXT: Final = ((str,), "a text (str)")
+_FLAG: Final = ((bool,), "True or False")
+_WHOLE: Final = ((int,), "a whole number (int)")
+_SECONDS: Final = ((int, float), "a number of seconds")
+_KINDS: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {
+    "headers": ((Mapping,), "a mapping of texts to values"),
+    "persistent": _FLAG,
+    "message_id": _TEXT,
+    "correlation_id": _TEXT,
+    "reply_to": _TEXT,
+    "content_type": _TEXT,
+    "type": _TEXT,
+    "priority": _WHOLE,
+    "expires_s": _SECONDS,
+    "delay_s": _SECONDS,
+    "at": ((datetime,), "a datetime"),
+    "group": _TEXT,
+    "unique": _TEXT,
+    "app_id": _TEXT,
+    "timestamp": ((int,), "whole seconds since 1970 (int)"),
+    "mandatory": _FLAG,
+    "serializer": _TEXT,
+    "compress": ((object,), ""),  # compression() says what it takes
+}
+
+
+def check_options(options: Mapping[str, object]) -> None:
+    """Raises TypeError for an option that there is not, as Python does, and InvalidMessage for a value that is none."""
+    for name, value in options.items():
+        kind = _KINDS.get(name)
+        if kind is None:
+            near = difflib.get_close_matches(name, _KINDS, 1, 0.5)
+            raise TypeError(
+                f"a message has no option {name!r}"
+                + (f"; {near[0]!r} is meant?" if near else f"; there are {', '.join(_KINDS)}")
+            )
+        if value is None:
+            continue
+        if not isinstance(value, kind[0]) or (isinstance(value, bool) and kind in (_WHOLE, _SECONDS)):
+            raise InvalidMessage(f"{name} is {kind[1]}, not {_shown(value)}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InvalidMessage(f"{name} is {kind[1]}, not {value!r}")
+    headers = options.get("headers")
+    if isinstance(headers, Mapping):
+        for key in headers:
+            if not isinstance(key, str):
+                raise InvalidMessage(f"the name of a header is a text (str), not {_shown(key)}")
+
+
+def _shown(value: object) -> str:
+    return f"{value!r:.60} ({type(value).__name__})"
