@@ -20,6 +20,7 @@ from leveret.errors import (
     InvalidMessage,
     NotConfirmed,
     Refused,
+    SpoolError,
     Unroutable,
     Unsupported,
 )
@@ -489,6 +490,35 @@ def test_a_spool_keeps_what_was_posted_over_restarts(tmp_path: Path) -> None:
 
     asyncio.run(asyncio.wait_for(away(), 20))
     run_with_broker(there)
+
+
+def test_a_disk_that_is_full_for_a_while_loses_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leveret.client.leading.SPOOL_AGAIN_S", 0.001)
+
+    async def work(broker: Broker) -> None:
+        async with broker.connect(spool=tmp_path / "spool.db", lazy=False) as client:
+            await client.declare_queue("q")
+            spooling = client.publisher.spooling
+            assert spooling is not None and spooling.spool._database is not None
+            disk = spooling.spool._database
+            (pages,) = disk.execute("PRAGMA page_count").fetchone()
+            disk.execute(f"PRAGMA max_page_count = {pages}")
+            for _ in range(500):
+                client.post("q", bytes(1000))
+            await until(lambda: "disk is full" in caplog.text)
+            with pytest.raises(SpoolError, match="disk is full"):
+                for _ in range(1000):
+                    client.post("q", bytes(1000))
+            posted = client.stats.posted
+            assert client.stats.spooled == posted
+            disk.execute("PRAGMA max_page_count = 1000000")
+            await client.flush()
+            assert (await client.look_at_queue("q")).messages == posted
+            assert client.stats.spooled == 0
+
+    run_with_broker(work)
 
 
 def test_outcomes_of_spooled_messages_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("leveret.client")
 
+SPOOL_AGAIN_S = 1.0  # after its disk was full, say
 FORCED = 320  # connection.close of a broker that stops
 
 
@@ -340,8 +341,9 @@ class Leading:
 
     def _work_spool(self) -> None:
         self._spool_asked = False
-        if self.publisher.spooling is not None:
-            self.publisher.work_spool()
+        if self.publisher.spooling is not None and not self.publisher.work_spool():
+            self._spool_asked = True
+            self._loop.call_later(SPOOL_AGAIN_S, self._work_spool)
 
     def _delayed(self, to: Target, delay_ms: int) -> Target:
         return self.control.delayed(to, delay_ms, PUBLISH_CHANNEL)

@@ -409,8 +409,8 @@ class Publisher:
         if self._room and not self.is_full():
             while self._room:
                 settle(self._room.popleft(), None)
-        if self.spooling is not None:
-            self.work_spool()
+        if self.spooling is not None and not self.work_spool():
+            self.ask()  # later again
         if self._empty and self._is_empty():
             waiting, self._empty = self._empty, []
             for future in waiting:
@@ -419,8 +419,9 @@ class Publisher:
     def _is_empty(self) -> bool:
         return self.outbox.waiting() == 0 and (self.spooling is None or self.spooling.waiting() == 0)
 
-    def work_spool(self) -> None:
-        """Write what is pending, forget what has ended, read on. Its errors are told in the log, and nothing is lost."""
+    def work_spool(self) -> bool:
+        """Write what is pending, forget what has ended, read on. False where the disk does not let us, which is told in
+        the log: nothing is lost then, and it is to be tried again."""
         assert self.spooling is not None
         try:
             self.spooling.write()
@@ -428,6 +429,8 @@ class Publisher:
             self.spooling.fill()
         except LeveretError as error:
             log.error("the spool does not work: %s", error.text)
+            return False
+        return True
 
     def give_up_first(self, error: LeveretError) -> None:
         """The oldest message must not be sent again: the broker closed the channel for it."""

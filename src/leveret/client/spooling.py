@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from leveret.client.engine.outbox import CONFIRMED, Done, Outbox, Template
 from leveret.client.spool import Entry, Spool
-from leveret.errors import LeveretError
+from leveret.errors import LeveretError, SpoolError
 
 if TYPE_CHECKING:
     from leveret.client.publisher import Posted
@@ -67,25 +67,26 @@ class Spooling:
         message_id: bytes,
         posted: Posted | None,
     ) -> None:
-        """On disk with the next `write`; full batches are written at once. Raises SpoolError."""
+        """On disk with the next `write`, and full batches at once. Raises SpoolError where the disk does not take what
+        came before: then this message is not taken either."""
+        if len(self._pending) >= BATCH or self._pending_bytes >= PENDING_BYTES:
+            self.write()
         self._pending.append((route + (b"\1" if mandatory else b"\0"), properties, body, message_id))
         self._tells.append(posted)
         self._pending_bytes += len(route) + len(properties) + len(body) + len(message_id) + 1
-        if len(self._pending) >= BATCH or self._pending_bytes >= PENDING_BYTES:
-            self.write()
 
     def write(self) -> None:
-        """What is pending, to disk, and on into the outbox if that is next. Raises SpoolError."""
+        """What is pending, to disk, and on into the outbox if that is next. Raises SpoolError; all stays pending then."""
         if self._store():
             self._ask()
 
     def _store(self) -> bool:
         if not self._pending:
             return False
+        row = self.spool.append(self._pending)
         pending, self._pending = self._pending, []
         tells, self._tells = self._tells, []
         self._pending_bytes = 0
-        row = self.spool.append(pending)
         for entry, posted in zip(pending, tells, strict=True):
             if not self._behind and self._outbox.waiting() < WINDOW:
                 self._send(row, entry, posted)
@@ -134,13 +135,19 @@ class Spooling:
     def forget(self) -> None:
         """Delete what has ended since the last time. Raises SpoolError."""
         if self._forget:
-            rows, self._forget = self._forget, []
-            self.spool.forget_many(rows)
+            self.spool.forget_many(self._forget)
+            self._forget = []
 
     def close(self) -> None:
-        """What was not confirmed stays, for the next run."""
+        """What was not confirmed stays, for the next run. Raises SpoolError; who posted what is not on disk is told."""
         try:
             self._store()
             self.forget()
+        except LeveretError as error:
+            for posted in self._tells:
+                if posted is not None:
+                    posted.fail(error)
+            lost = f"; {len(self._pending)} posted messages are not in it, and lost" if self._pending else ""
+            raise SpoolError(f"{error.text}{lost}") from None
         finally:
             self.spool.close()

@@ -6,6 +6,7 @@ The bound of the buffer holds for what is in the outbox and what is on its way t
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final, TypeVar, Unpack
@@ -13,9 +14,12 @@ from typing import Any, Final, TypeVar, Unpack
 from leveret.client.client import Client
 from leveret.client.engine.outbox import CONFIRMED, Done, Template
 from leveret.client.publisher import OnOutcome, Outcome, Posted, Publisher, error_of
+from leveret.client.spooling import Spooling
 from leveret.client.targets import Options, Target, target
 from leveret.client.thread import Box, LoopThread, Waiting
 from leveret.errors import BufferFull, LeveretError
+
+log = logging.getLogger("leveret.client")
 
 T = TypeVar("T")
 AHEAD: Final = 10_000  # messages that the caller may be ahead of the spool
@@ -116,7 +120,7 @@ class SyncSending:
             assert template is not None
             publisher.posted += 1
             if spooling is not None:
-                publisher.spool(spooling, one.to, template, one.data, one.tell, one.options or {})
+                self._spool(spooling, template, one)
             elif one.tell is None:
                 outbox.add(template, one.data, None)
             else:
@@ -134,6 +138,15 @@ class SyncSending:
                 elif one.tell is not None:
                     one.tell(Outcome("", one.to, one.body, error))
         return size_bytes
+
+    def _spool(self, spooling: Spooling, template: Template, one: Handed) -> None:
+        try:
+            self._publisher.spool(spooling, one.to, template, one.data, one.tell, one.options or {})
+        except LeveretError as error:
+            if one.tell is None:
+                log.error("a posted message is dropped: %s", error.text)
+            else:
+                one.tell(Outcome("", one.to, one.body, error))
 
     def _prepare(self, to: str | Target, body: object, options: Options) -> tuple[Template, bytes]:
         """Encoded on the caller's thread. Only a delay that the broker does not offer takes the client's."""
