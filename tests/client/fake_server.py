@@ -80,7 +80,7 @@ class FakeServer:
         self.answers: dict[str, Callable[[Command], None]] = {
             "connection.start_ok": self._tune,
             "queue.declare": self._declared,
-            "basic.consume": self._consuming,
+            "basic.consume": self.consuming,
             "basic.cancel": self._cancelled,
             "confirm.select": self._confirming,
             "basic.publish": self._published,
@@ -206,7 +206,7 @@ class FakeServer:
             name = command["queue"] or f"amq.gen-{self._named}"
             self.send("queue.declare_ok", command.channel, queue=name)
 
-    def _consuming(self, command: Command) -> None:
+    def consuming(self, command: Command) -> None:
         self._named += 1
         if not command["no_wait"]:
             tag = command["consumer_tag"] or f"amq.ctag-{self._named}"

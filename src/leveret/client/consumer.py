@@ -332,6 +332,8 @@ class Consumer:
             await link.ask(
                 number, lambda out: requests.basic_qos(out, number, prefetch), methods.BASIC_QOS_OK
             )
+            if self._channel is not channel:  # its number may be another's by now
+                raise Disconnected("the channel was closed")
         await link.ask(
             number,
             lambda out: requests.basic_consume(
@@ -382,6 +384,8 @@ class Consumer:
             while asked != self.prefetch.count and self._channel is channel and not self.ended:
                 asked = self.prefetch.count
                 await self._consume(link, channel)
+                if self._channel is not channel:
+                    return
                 await link.ask(
                     channel.number,
                     lambda out, tag=old: methods.basic_cancel(out, channel.number, tag, False),  # type: ignore[misc]

@@ -88,6 +88,7 @@ class Link(asyncio.Protocol):
         self._owners: dict[int, Owner] = {}
         self._asked: dict[int, deque[tuple[tuple[int, ...], asyncio.Future[Event]]]] = {}
         self._dead: dict[int, asyncio.Future[Event]] = {}  # closed by us, until the broker says so
+        self._refusals: dict[int, Refused] = {}  # why the broker closed channels that are not opened again
 
     # ---- asyncio's side
 
@@ -185,6 +186,9 @@ class Link(asyncio.Protocol):
         """`ask` without waiting. An answer that nobody waits for any more is dropped in its turn."""
         if self.lost.done():
             raise Disconnected(self.lost.result().text)
+        if channel and channel not in self.inbox.channels:  # a broker need not answer
+            why = self._refusals.get(channel)
+            raise Refused(why.code, why.text, why.method) if why else Refused(504, "the channel is closed")
         future: asyncio.Future[Event] = self.loop.create_future()
         self._asked.setdefault(channel, deque()).append((answers, future))
         self.say(put)
@@ -210,6 +214,7 @@ class Link(asyncio.Protocol):
         channel = Channel(number, self.output, handling, outbox, no_ack)
         self.inbox.forget(number)
         self.inbox.channels[number] = channel
+        self._refusals.pop(number, None)
         self._owners[number] = owner
         try:
             await self.ask(number, lambda out: requests.channel_open(out, number), methods.CHANNEL_OPEN_OK)
@@ -233,11 +238,11 @@ class Link(asyncio.Protocol):
         if self.inbox.channels.get(number) is not channel or self.lost.done():
             return
         channel.settling.put(self.output.writer)
-        self.inbox.forget(number)
-        self._owners.pop(number, None)
         closing = self.request(
             number, lambda out: methods.channel_close(out, number, 200, "", 0, 0), methods.CHANNEL_CLOSE_OK
         )
+        self.inbox.forget(number)
+        self._owners.pop(number, None)
         closing.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody need ask
         self._dead[number] = closing
 
@@ -282,7 +287,7 @@ class Link(asyncio.Protocol):
         self.say(lambda out: methods.channel_close_ok(out, number))
         if number in self._dead:
             return  # both sides close at once; the answer to ours still comes
-        error = refusal(fields)
+        error = self._refusals[number] = refusal(fields)
         self.inbox.forget(number)
         owner = self._owners.pop(number, None)
         if number == self.outbox.channel:

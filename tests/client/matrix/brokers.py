@@ -84,6 +84,7 @@ class Side:
                 self.channel.basic_publish(exchange, queue, body, made, mandatory=True)
         except (
             pika.exceptions.UnroutableError,
+            pika.exceptions.NackError,  # of a queue that is being deleted
             pika.exceptions.ChannelClosedByBroker,
             pika.exceptions.AMQPConnectionError,
         ):
