@@ -19,6 +19,8 @@ from librt.strings import BytesWriter
 from leveret.benchmark.alarm import Alarm
 from leveret.benchmark.content import CHANNEL, Batch, now_ns, stamps
 from leveret.benchmark.plan import Plan
+from leveret.client.engine.inbox import Event
+from leveret.client.engine.message import Handling, Message
 from leveret.client.link import Link, refusal
 from leveret.errors import Disconnected, LeveretError
 from leveret.wire import methods, requests
@@ -98,8 +100,26 @@ class Connection(asyncio.Protocol):
                 self.fail(Disconnected("the broker ended the consumer: was its queue deleted?"))
         self.link.data_received(data[at:end])
 
+    async def open_channel(self) -> None:
+        """The link knows of the channel, and sees nothing of the load."""
+        await self.link.open_channel(self, Handling(), None, False, CHANNEL)
+
     async def close(self) -> None:
         await self.link.close()
+
+    # ---- for the link, as the owner of the channel
+
+    def messages(self, messages: list[Message]) -> None:
+        pass
+
+    def event(self, event: Event) -> None:
+        pass
+
+    def emptied(self) -> None:
+        pass
+
+    def closed(self, error: LeveretError) -> None:
+        self.fail(error)
 
 
 class Publisher(Connection):
@@ -133,7 +153,7 @@ class Publisher(Connection):
             self.batch.mark_all()
 
     async def open(self) -> None:
-        await self.link.ask(CHANNEL, lambda out: requests.channel_open(out, CHANNEL), methods.CHANNEL_OPEN_OK)
+        await self.open_channel()
         if self.plan.window:
             select = methods.CONFIRM_SELECT_OK
             await self.link.ask(CHANNEL, lambda out: requests.confirm_select(out, CHANNEL), select)
@@ -272,7 +292,7 @@ class Taker(Connection):
 
     async def open(self) -> None:
         ask, plan = self.link.ask, self.plan
-        await ask(CHANNEL, lambda out: requests.channel_open(out, CHANNEL), methods.CHANNEL_OPEN_OK)
+        await self.open_channel()
         if plan.prefetch:
             qos = lambda out: requests.basic_qos(out, CHANNEL, plan.prefetch)  # noqa: E731
             await ask(CHANNEL, qos, methods.BASIC_QOS_OK)
