@@ -20,7 +20,7 @@ from leveret.core.queue import Queue
 from leveret.core.restore import BrokerRestorer, BrokerSource
 from leveret.limits import LOG_SEGMENTS, SEGMENT_BYTES
 from leveret.protocol.amqp091.connection import Connection, Settings
-from leveret.protocol.amqp091.peer import Link
+from leveret.protocol.peering import Link
 from leveret.store.memory import MemoryLog, MemoryPages
 from leveret.store.opening import finish, new_journal, read_log, replay
 from leveret.store.pager import FilePager

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from leveret import limits
-from leveret.protocol.amqp091.connection import CLOSED, Connection
-from leveret.protocol.amqp091.peer import Link
+from leveret.core.session import Session
+from leveret.protocol.amqp091.connection import Connection
+from leveret.protocol.peering import Conversation, Link
 
 if TYPE_CHECKING:
-    from leveret.protocol.amqp091.channel import AmqpChannel
     from leveret.server.server import Server
 
 READ_BYTES = limits.READ_CHUNK_BYTES
@@ -28,10 +28,16 @@ LAST_WORDS_MS = 10_000  # in which what a connection that has ended still has to
 OUTPUT_LIMIT_BYTES = 4 * limits.OUTPUT_HIGH_BYTES
 
 
-class ServerLink(Link):
-    """What the server knows of a connection, whatever carries it. `number`: its file descriptor, or one below 0."""
+Speak = Callable[[Link, bool], Conversation]
 
-    def __init__(self, server: Server, number: int, name: str, loopback: bool) -> None:
+
+class ServerLink(Link):
+    """What the server knows of a connection, whatever carries it. `number`: its file descriptor, or one below 0; `speak`
+    begins the conversation (AMQP 0-9-1 unless it is given)."""
+
+    def __init__(
+        self, server: Server, number: int, name: str, loopback: bool, speak: Speak | None = None
+    ) -> None:
         self.server = server
         self.number = number
         self.name = name
@@ -41,8 +47,12 @@ class ServerLink(Link):
         self.shut = False  # our side is: everything is sent
         self.lingers_until_ms = 0  # the conversation is over; when to give up waiting for the other side
         self.waits = False  # the peer holds frames for an answer: nothing more is read
-        self.connection = Connection(server.broker, server.settings, self, loopback)
-        self.peer = self.connection.peer
+        self.connection: Conversation = (
+            Connection(server.broker, server.settings, self, loopback)
+            if speak is None
+            else speak(self, loopback)
+        )
+        self.peer = self.connection.the_peer()
         self.receive: Callable[[bytes], None] = self.peer.receive
 
     def pause(self) -> None:
@@ -58,11 +68,11 @@ class ServerLink(Link):
             self.server.paused.discard(self)
             self.start_reading()
 
-    def pause_for(self, channel: AmqpChannel) -> None:
+    def pause_for(self, session: Session) -> None:
         self.waits = True
         self.pause()
 
-    def resume_for(self, channel: AmqpChannel) -> None:
+    def resume_for(self, session: Session) -> None:
         if self.waits:
             self.waits = False
             self.resume()
@@ -82,9 +92,11 @@ class ServerLink(Link):
 
 
 class TcpLink(ServerLink):
-    def __init__(self, server: Server, sock: socket.socket, address: tuple[str, int]) -> None:
+    def __init__(
+        self, server: Server, sock: socket.socket, address: tuple[str, int], speak: Speak | None = None
+    ) -> None:
         loopback = address[0].startswith("127.") or address[0] in ("::1", "::ffff:127.0.0.1")
-        super().__init__(server, sock.fileno(), f"{address[0]}:{address[1]}", loopback)
+        super().__init__(server, sock.fileno(), f"{address[0]}:{address[1]}", loopback, speak)
         self.sock = sock
         self.fd = sock.fileno()
         self.backlog: deque[bytes | memoryview] = deque()
@@ -110,7 +122,7 @@ class TcpLink(ServerLink):
             self.lost(error.strerror or "connection lost")
             return
         if not data:
-            polite = self.connection.state == CLOSED
+            polite = self.connection.is_over()
             self.lost(self.connection.close_reason if polite else "closed by the client without a close")
             return
         server.budget -= len(data)
@@ -147,7 +159,7 @@ class TcpLink(ServerLink):
                 self.server.loop.add_writer(self.fd, self.on_writable)
         elif parts:
             self._keep(parts, 0)
-        if self.connection.state == CLOSED:
+        if self.connection.is_over():
             self._end()
         elif self.peer.unsent > OUTPUT_LIMIT_BYTES:
             self.pause()
@@ -190,7 +202,7 @@ class TcpLink(ServerLink):
             self.server.schedule()
         if not backlog:
             self.server.loop.remove_writer(self.fd)
-            if self.connection.state == CLOSED:
+            if self.connection.is_over():
                 self._end()
 
     # ---- the end

@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from leveret import limits
-from leveret.protocol.amqp091.connection import CLOSED
 from leveret.server.link import LAST_WORDS_MS, LINGER_MS, OUTPUT_LIMIT_BYTES, ServerLink
 
 if TYPE_CHECKING:
@@ -213,7 +212,7 @@ class MemoryLink(ServerLink):
             return
         if not self.inbox:
             if self.left:
-                polite = self.connection.state == CLOSED
+                polite = self.connection.is_over()
                 self.lost(self.connection.close_reason if polite else "closed by the client without a close")
             return
         if server.budget > 0:
@@ -269,7 +268,7 @@ class MemoryLink(ServerLink):
             for part in parts:
                 self.peer.unsent += len(part)
             self.deliver_soon()
-        if self.connection.state == CLOSED:
+        if self.connection.is_over():
             self._end()
         elif self.peer.unsent > OUTPUT_LIMIT_BYTES:
             self.pause()
@@ -308,7 +307,7 @@ class MemoryLink(ServerLink):
                 self.resume()
         if backlog:
             self.deliver_soon()
-        elif self.connection.state == CLOSED:
+        elif self.connection.is_over():
             self._end()
 
     # ---- the end
