@@ -22,6 +22,9 @@ MESSAGE_SIZE_CEILING_BYTES: Final = 536_870_912
 TABLE_DEPTH: Final = 64
 TABLE_SIZE_BYTES: Final = 1_048_576
 SHORT_STRING_BYTES: Final = 255
+HEADERS_PER_FRAME: Final = 100  # of protocols whose headers are lines of text, as RabbitMQ
+HEADER_LINE_BYTES: Final = 8_192
+HEADER_BLOCK_BYTES: Final = 65_536
 
 # one turn of the loop
 REPLIES_UNSENT_BYTES: Final = 16_777_216  # with so much unsent output a requester gets no direct replies
