@@ -1,12 +1,12 @@
 """Header lines of STOMP frames: reading, escaping, writing (STOMP 1.2, "Value Encoding"; 1.1; 1.0).
 
-    name:value EOL      EOL is LF or CR LF, in every version
-    version             escapes                                             besides
-    RAW                 none                                                of CONNECT and CONNECTED, in any version
-    10 (STOMP 1.0)      none; CR and LF are written as RabbitMQ does        blanks before a value do not count
-    11 (STOMP 1.1)      \\n \\c \\\\
-    12 (STOMP 1.2)      \\n \\c \\\\ \\r                                        a CR elsewhere than before LF is none
+    name:value EOL    EOL is LF or CR LF, in every version
+    RAW               nothing is unescaped: CONNECT and CONNECTED, in any version
+    10 (STOMP 1.0)    nothing is unescaped, and blanks before a value do not count
+    11 (STOMP 1.1)    \\n \\c \\\\, and \\r as RabbitMQ has it
+    12 (STOMP 1.2)    \\n \\c \\\\ \\r; a CR elsewhere than before LF is refused
 
+Written are \\n and \\r in every version, so that no value breaks its line, \\c and \\\\ since 1.1.
 A value may have colons of its own, as every broker has it. A NUL is refused in names and values: clients take it for
 the end of a frame. Knows nothing of what a header means, nor of the frames around it.
 """
@@ -85,11 +85,11 @@ def unescape(value: bytes, version: i64) -> bytes:
     parts = value.split(b"\\\\")
     for at in range(len(parts)):
         if b"\\" in parts[at]:
-            parts[at] = _unescape_part(parts[at], value, version)
+            parts[at] = _unescape_part(parts[at], value)
     return b"\\".join(parts)
 
 
-def _unescape_part(part: bytes, value: bytes, version: i64) -> bytes:
+def _unescape_part(part: bytes, value: bytes) -> bytes:
     """What has no backslash of its own. value: the whole of it, for the error."""
     pieces = part.split(b"\\")
     out = [pieces[0]]
@@ -99,17 +99,16 @@ def _unescape_part(part: bytes, value: bytes, version: i64) -> bytes:
             out.append(b"\n")
         elif letter == b"c":
             out.append(b":")
-        elif letter == b"r" and version == STOMP_12:
+        elif letter == b"r":
             out.append(b"\r")
         else:
-            known = "\\\\, \\c, \\n and \\r" if version == STOMP_12 else "\\\\, \\c and \\n"
-            raise MalformedFrame(f"an escape other than {known} in a header: {shown(value)}")
+            raise MalformedFrame(f"an escape other than \\\\, \\c, \\n and \\r in a header: {shown(value)}")
         out.append(piece[1:])
     return b"".join(out)
 
 
 def escape(value: bytes, version: i64) -> bytes:
-    """As a value is written. What cannot be said in a version is said so that it breaks no line."""
+    """As a value is written. In no version does it break its line."""
     if version >= STOMP_11:
         if b"\\" in value:
             value = value.replace(b"\\", b"\\\\")
@@ -117,7 +116,7 @@ def escape(value: bytes, version: i64) -> bytes:
             value = value.replace(b":", b"\\c")
     if b"\n" in value:
         value = value.replace(b"\n", b"\\n")
-    if b"\r" in value and version != STOMP_11:
+    if b"\r" in value:
         value = value.replace(b"\r", b"\\r")
     return value
 
