@@ -26,6 +26,7 @@ LINGER_MS = 2_000
 LAST_WORDS_MS = 10_000  # in which what a connection that has ended still has to say must be taken
 # A client that reads nothing while it goes on asking is not read from either.
 OUTPUT_LIMIT_BYTES = 4 * limits.OUTPUT_HIGH_BYTES
+WITHOUT_A_CLOSE = "closed by the client without a close"
 
 
 Speak = Callable[[Link, bool], Conversation]
@@ -34,6 +35,8 @@ Speak = Callable[[Link, bool], Conversation]
 class ServerLink(Link):
     """What the server knows of a connection, whatever carries it. `number`: its file descriptor, or one below 0; `speak`
     begins the conversation (AMQP 0-9-1 unless it is given)."""
+
+    transport_name = ""  # what carries it, for people
 
     def __init__(
         self, server: Server, number: int, name: str, loopback: bool, speak: Speak | None = None
@@ -80,6 +83,14 @@ class ServerLink(Link):
     def hears(self) -> bool:
         return self.reading
 
+    def is_over(self) -> bool:
+        """Whether nothing more is to be said but what is written already."""
+        return self.connection.is_over()
+
+    def why(self) -> str:
+        """Why it ended, now that the stream has; empty if it was in good order."""
+        return self.connection.close_reason if self.is_over() else WITHOUT_A_CLOSE
+
     def start_reading(self) -> None:
         raise NotImplementedError
 
@@ -92,6 +103,8 @@ class ServerLink(Link):
 
 
 class TcpLink(ServerLink):
+    transport_name = "tcp"
+
     def __init__(
         self, server: Server, sock: socket.socket, address: tuple[str, int], speak: Speak | None = None
     ) -> None:
@@ -122,8 +135,7 @@ class TcpLink(ServerLink):
             self.lost(error.strerror or "connection lost")
             return
         if not data:
-            polite = self.connection.is_over()
-            self.lost(self.connection.close_reason if polite else "closed by the client without a close")
+            self.lost(self.why())
             return
         server.budget -= len(data)
         server.schedule()
@@ -159,8 +171,8 @@ class TcpLink(ServerLink):
                 self.server.loop.add_writer(self.fd, self.on_writable)
         elif parts:
             self._keep(parts, 0)
-        if self.connection.is_over():
-            self._end()
+        if self.is_over():
+            self.end()
         elif self.peer.unsent > OUTPUT_LIMIT_BYTES:
             self.pause()
 
@@ -202,12 +214,12 @@ class TcpLink(ServerLink):
             self.server.schedule()
         if not backlog:
             self.server.loop.remove_writer(self.fd)
-            if self.connection.is_over():
-                self._end()
+            if self.is_over():
+                self.end()
 
     # ---- the end
 
-    def _end(self) -> None:
+    def end(self) -> None:
         """The conversation is over. Once everything is sent, say so, and read on for a while, since closing with
         unread input resets the connection and takes our last words with it."""
         if self.backlog:
@@ -219,16 +231,16 @@ class TcpLink(ServerLink):
         self.shut = True
         self.lingers_until_ms = self.server.now_ms + LINGER_MS
         self.connection.lost()
-        try:
-            if (
-                not self.connection.client_ends
-            ):  # some clients take an end of stream before theirs for a failure
-                self.sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            self.lost(self.connection.close_reason)
-            return
+        if not self.connection.client_ends:  # some clients take an end of stream before theirs for a failure
+            self.end_stream()
         self.waits = False
         self.resume()
+
+    def end_stream(self) -> None:
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.lost(self.why())
 
     def lost(self, reason: str) -> None:
         if self.closed:

@@ -148,6 +148,14 @@ class Server:
         self.listeners[name] = listener
         return listener
 
+    def addresses(self) -> dict[str, str]:
+        """Every listener's name, and where it listens: `127.0.0.1:5672`, `[::1]:5672`."""
+        found = {}
+        for name, listener in self.listeners.items():
+            host, port = listener.address
+            found[name] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return found
+
     @property
     def listener(self) -> Listener | None:
         """The one for AMQP."""
@@ -415,7 +423,7 @@ class Server:
             connection = link.connection
             if link.lingers_until_ms:
                 if now >= link.lingers_until_ms:
-                    link.lost(connection.close_reason)
+                    link.lost(link.why())
             elif connection.is_opening():
                 if now - link.since_ms > handshake_ms:
                     link.lost("handshake_timeout")
