@@ -259,9 +259,8 @@ def unescape(text: str) -> str:
 
 def told_reply_to(reply_to: bytes) -> bytes:
     """A reply-to as a STOMP consumer gets it: the name of a queue, unless it is a destination already."""
-    for prefix in TOLD:
-        if reply_to.startswith(prefix):
-            return reply_to
+    if not reply_to or reply_to.startswith(TOLD):
+        return reply_to
     return REPLY + reply_to.replace(b"%", b"%25")
 
 

@@ -150,12 +150,15 @@ def _take(found: Properties, name: bytes, value: bytes) -> None:
         seconds = number_of(value)
         if 0 <= seconds <= TIMESTAMP_MAX:
             found.timestamp = seconds
-    elif len(value) <= SHORT_STRING_BYTES:
-        _take_text(found, name, value)
+    else:
+        if name == REPLY_TO:
+            value = plain_reply_to(value)
+        if len(value) <= SHORT_STRING_BYTES:
+            _take_text(found, name, value)
 
 
 def _take_text(found: Properties, name: bytes, value: bytes) -> None:
-    text = text_of(plain_reply_to(value) if name == REPLY_TO else value)
+    text = text_of(value)
     if name == CONTENT_TYPE:
         found.content_type = text
     elif name == CONTENT_ENCODING:
