@@ -26,6 +26,7 @@ CHILDREN: Final[dict[str, tuple[str, ...]]] = {
         "reference/api/testing",
         "reference/api/leveret",
         "reference/queues",
+        "reference/stomp",
         "reference/compatibility",
         "reference/configuration",
         "reference/cli",
