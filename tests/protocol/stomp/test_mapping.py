@@ -144,6 +144,14 @@ def test_what_is_too_long_for_amqp_is_refused() -> None:
         check([(b"h" * 256, b"")])
 
 
+@pytest.mark.parametrize("name", ["CC", "BCC"])
+def test_further_keys_are_refused_in_rabbitmqs_words(name: str) -> None:
+    with pytest.raises(PreconditionFailed) as refused:
+        check([(name.encode(), b"k")])
+    assert refused.value.text == f'invalid message: {{unacceptable_type_in_header,"{name}",longstr}}'
+    check([(b"cc", b"k")])
+
+
 def test_activemqs_expires() -> None:
     assert expiration_of(b"0", 5_000) is None
     assert expiration_of(b"7000", 5_000) == b"2000"

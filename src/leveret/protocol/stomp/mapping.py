@@ -105,8 +105,12 @@ def asks_of(headers: Headers) -> i64:
 
 
 def check(headers: Headers) -> None:
-    """Raises PreconditionFailed for what AMQP has no room for."""
+    """Raises PreconditionFailed for what AMQP has no room for, and for further keys, which would have to be an array
+    (rabbit_basic:header_routes)."""
     for name, value in headers:
+        if name == b"CC" or name == b"BCC":
+            text = text_of(name)
+            raise PreconditionFailed(f'invalid message: {{unacceptable_type_in_header,"{text}",longstr}}')
         if name in TEXTS:
             if len(value) > SHORT_STRING_BYTES:
                 raise PreconditionFailed(

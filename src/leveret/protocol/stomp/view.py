@@ -146,7 +146,7 @@ class StompView(View):
         return b""  # a dead letter of this broker is an AMQP message
 
     def copy_keys(self, m: Message) -> list[str] | None:
-        return None  # CC is an array, and a STOMP header is none
+        return None  # CC is refused: it is an array, and a STOMP header is none
 
     # ---- what only AMQP's tables can say
 
