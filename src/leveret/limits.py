@@ -10,7 +10,7 @@ FRAME_MIN_BYTES: Final = 4_096  # AMQP 0-9-1, 4.2.3: the least a peer must take
 FRAME_MAX_BEFORE_TUNE_BYTES: Final = 8_192  # RabbitMQ's initial_frame_max
 CHANNELS_PER_CONNECTION: Final = 2_047
 HEARTBEAT_S: Final = 60
-STOMP_HEARTBEAT_MIN_MS: Final = 1_000
+STOMP_HEARTBEAT_MIN_MS: Final = 1_000  # the clock is looked at twice a second
 HANDSHAKE_TIMEOUT_S: Final = 10
 CONNECTIONS: Final = 65_536
 RESERVED_DESCRIPTORS: Final = (
@@ -33,7 +33,9 @@ HEADER_LINE_BYTES: Final = 8_192
 HEADER_BLOCK_BYTES: Final = 65_536
 COMMAND_BYTES: Final = 32  # of the first line of a frame
 TRANSACTIONS_PER_CONNECTION: Final = 16  # at a time, as RabbitMQ
-HEADS_CACHED: Final = 256  # sets of headers that a connection publishes with, known without reading them again
+HEADS_CACHED: Final = (
+    256  # sets of headers that a connection publishes with, known without reading them again
+)
 HEAD_CACHED_BYTES: Final = 2_048
 
 # one turn of the loop

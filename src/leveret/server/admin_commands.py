@@ -365,7 +365,7 @@ async def start(server: Server, backup: Callable[[str], Awaitable[object]] | Non
     def facts() -> dict[str, object]:
         return {
             "data_dir": "in memory" if config.memory else str(config.data_dir),
-            "amqp": f"{server.address[0]}:{server.address[1]}",
+            **server.addresses(),
             "uptime_s": round(time.monotonic() - started_s, 1),
         }
 

@@ -9,10 +9,13 @@ from leveret.server.admin_message import client_name, plain
 
 
 class Connected(Protocol):
-    """A connection as the server keeps it. name: both ends' addresses, `127.0.0.1:40000 -> 127.0.0.1:5672`."""
+    """A connection as the server keeps it. name: the client's address; transport_name: `tcp`, `tls`, `websocket`, ..."""
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def transport_name(self) -> str: ...
 
     @property
     def connection(self) -> Conversation: ...
@@ -25,6 +28,7 @@ def connection_row(each: Connected) -> dict[str, object]:
     return {
         "name": each.name,
         "protocol": connection.protocol_name(),
+        "transport": each.transport_name,
         "user": connection.user.name,
         "vhost": connection.vhost_name,
         "state": connection.state_name(),
