@@ -50,7 +50,7 @@ def head_end(data: bytes, at: i64, n: i64) -> i64:
     """Where the body of the frame at `at` begins; -1 if its head is not whole yet. Raises MalformedFrame if it is
     longer than a head may be."""
     end: i64 = data.find(b"\n\n", at, at + HEAD_MAX)
-    other: i64 = data.find(b"\n\r\n", at, at + HEAD_MAX if end < 0 else end)
+    other: i64 = data.find(b"\n\r\n", at, at + HEAD_MAX if end < 0 else end + 2)
     if other >= 0:
         return other + 3
     if end >= 0:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from leveret.protocol.stomp.connection import StompConversation
 
 CACHED_MAX: Final[i64] = HEAD_CACHED_BYTES
+RECEIPT_PLAIN_BYTES: Final = 1_024  # longer ones get a look whether they are too long
 
 
 @final
@@ -74,6 +75,8 @@ class Heads:
         at: i64 = head.find(b"\nreceipt:")
         if at >= 0:
             receipt = value_at(head, at + 9)
+            if len(receipt) > RECEIPT_PLAIN_BYTES or b"\\" in receipt or b"\r" in receipt or b"\0" in receipt:
+                parse_headers(block_of(head), self.version)  # raises if it is none: it is told as it came
             self.receipt = receipt.lstrip(b" \t") if self.version == STOMP_10 else receipt
             head = cut_header(head, at)
             found = self.known.get(head)
