@@ -15,6 +15,7 @@ import pytest
 from leveret import config
 from leveret.embed import Broker
 from leveret.errors import ConfigError
+from leveret.protocol.peering import Link
 from leveret.server import tls
 from leveret.server.layers import LayeredLink
 from leveret.server.link import ServerLink
@@ -43,9 +44,8 @@ class Place:
         self.links.append(link)
         return link
 
-    def speaks(self, link: object, loopback: bool) -> Echo:
-        assert isinstance(link, ServerLink)
-        self.spoken.append(Echo(self.server.broker, link, loopback))
+    def speaks(self, link: Link, loopback: bool) -> Any:
+        self.spoken.append(Echo(link))
         return self.spoken[-1]
 
     def forgets(self, link: ServerLink, reason: str) -> None:
@@ -225,7 +225,6 @@ def test_a_slow_reader_gets_all_in_order(certificates: Files) -> None:
                 part = bytes([number % 256]) * 50_000
                 at.spoken[0].says(part)
                 expected += part
-            at.server.schedule()
             await asyncio.sleep(0)
             assert at.links[0].peer.unsent > 0
             assert await reader.readexactly(len(expected)) == bytes(expected)

@@ -23,6 +23,7 @@ from websockets.uri import parse_uri
 
 from leveret.embed import Broker
 from leveret.limits import WEB_BEFORE_LOGIN_BYTES, WEB_MESSAGE_EXTRA_BYTES, WEB_REQUEST_BYTES
+from leveret.protocol.peering import Link
 from leveret.server import tls
 from leveret.server.layers import Layer, LayeredLink
 from leveret.server.link import ServerLink
@@ -393,9 +394,8 @@ class Place:
         self.links.append(link)
         return link
 
-    def speaks(self, link: object, loopback: bool) -> Echo:
-        assert isinstance(link, ServerLink)
-        self.spoken.append(Echo(self.server.broker, link, loopback))
+    def speaks(self, link: Link, loopback: bool) -> Any:
+        self.spoken.append(Echo(link))
         return self.spoken[-1]
 
     def forgets(self, link: ServerLink, reason: str) -> None:
@@ -527,7 +527,6 @@ def test_a_slow_reader_gets_all_in_order() -> None:
             for number in range(300):
                 expected.append(b"M\ncontent-length:50000\n\n" + bytes([number % 256]) * 50_000 + b"\0")
                 at.spoken[0].says(expected[-1])
-            at.server.schedule()
             assert [await ws.recv() for _ in expected] == expected
             assert at.links[0].peer.unsent == 0
 
