@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from leveret.limits import HEADERS_PER_FRAME
+from leveret.limits import HEADERS_PER_FRAME, HEADS_CACHED
 
 from .talker import Talker, frame
 
@@ -96,7 +96,7 @@ def test_what_is_remembered_of_headers_is_bounded() -> None:
     talker.subscribe("/queue/q")
     for at in range(1000):
         talker.says(frame("SEND", {"destination": "/queue/q", "n": str(at)}, b"%d" % at))
-    assert talker.peer.heads is not None and len(talker.peer.heads.known) <= 256
+    assert talker.peer.heads is not None and len(talker.peer.heads.known) <= HEADS_CACHED
     assert [each["n"] for each in talker.receives()] == [str(at) for at in range(1000)]
 
 

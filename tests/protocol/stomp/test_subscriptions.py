@@ -478,3 +478,42 @@ def test_activemq_style() -> None:
     assert talker.bodies() == [b"for ever"]
     talker.send("/topic/a.*", b"")
     assert "wildcards" in talker.fails().body.decode()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_many_acks_of_two_subscriptions_in_pieces(version: str) -> None:
+    """Acknowledged one by one, in turns and in rows, with and without more headers: short ways and long."""
+    for step in (0, 1, 7):
+        talker = Talker(version=version).opened()
+        name = "id" if version == "1.2" else "message-id"
+        came: list[Frame] = []
+        for sub in ("a", "b"):
+            talker.subscribe(f"/queue/{sub}", sub, ack="client-individual")
+            for at in range(120):
+                talker.send(f"/queue/{sub}", b"%d" % at)
+            came += talker.receives()
+        order = came[:100] + [
+            each for pair in zip(came[100:120], came[120:140], strict=True) for each in pair
+        ]
+        order += came[140:]
+        said = [
+            f"ACK\n{name}:{each['message-id'].replace(':', chr(92) + 'c')}\n{'x:y' + chr(10) if at % 10 == 9 else ''}\n\0"
+            for at, each in enumerate(order)
+        ]
+        talker.says("".join(said).encode(), step=step)
+        talker.sync()
+        assert talker.heard() == []
+        assert [int(each.out) for each in talker.peer.sessions()] == [0, 0]
+        talker.says(said[-1].encode())
+        assert talker.fails()["message"] == "Message not found"
+
+
+def test_an_ack_behind_an_unsubscribe_takes_no_short_way() -> None:
+    talker, messages = filled(count=4, ack="client")
+    talker.ack(messages[0])
+    talker.does("UNSUBSCRIBE", {"id": "0"})
+    talker.ack(messages[1])
+    talker.subscribe("/queue/other", ack="client-individual")
+    talker.ack(messages[2])
+    talker.ack(messages[3])
+    assert left(talker) == []

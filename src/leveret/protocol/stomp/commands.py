@@ -134,6 +134,7 @@ def unsubscribe(conversation: StompConversation, headers: Headers) -> None:
         )
     session.subscription = None
     session.consumers.clear()
+    conversation.peer.expect_acks(None)
     queue = subscription.queue
     vhost.position = 0
     vhost.cancel(subscription)
@@ -235,8 +236,10 @@ def settle_one(
             done = session.settle(tag, multiple, outcome)
             if session.subscription is None:
                 forget_settled(conversation, session)
-    if not done:
+    if session is None or not done:
         raise FrameRefused("Message not found", f"unknown delivery tag {shown(told)}\n")
+    if session.subscription is not None and not session.mixed:
+        conversation.peer.expect_acks(session)
 
 
 def is_cumulative(session: StompSession, tag: i64) -> bool:

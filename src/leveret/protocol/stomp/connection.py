@@ -225,6 +225,7 @@ class StompConversation(Conversation):
         session = subscription.stomp_session
         session.consumers.clear()
         session.subscription = None
+        self.peer.expect_acks(None)
         if self.state != RUNNING:
             return
         if self.reply_queues:
@@ -338,6 +339,7 @@ class StompConversation(Conversation):
         peer = self.peer
         sessions = peer.subscribers
         peer.subscribers = {}
+        peer.expect_acks(None)
         vhost = self.vhost
         if vhost is None:
             return

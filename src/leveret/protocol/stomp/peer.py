@@ -25,7 +25,7 @@ from leveret.errors import (
     PreconditionFailed,
 )
 from leveret.limits import HEADER_BLOCK_BYTES
-from leveret.message import STOMP, Message
+from leveret.message import ACCEPTED, STOMP, Message
 from leveret.native import i64
 from leveret.protocol.peering import Link, Peer
 from leveret.protocol.stomp import view  # noqa: F401  registers it
@@ -33,7 +33,7 @@ from leveret.protocol.stomp.commands import dispatch
 from leveret.protocol.stomp.receipts import Receipts
 from leveret.protocol.stomp.sending import Heads, Sending
 from leveret.wire.stomp import block_of, command_of, frame_start, head_end
-from leveret.wire.stomp_headers import RAW, parse_headers, value_of
+from leveret.wire.stomp_headers import RAW, STOMP_12, escape, parse_headers, value_of
 
 if TYPE_CHECKING:
     from leveret.core.vhost import Route
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 SEND: Final[i64] = 0x53454E44
 BODY_IGNORED_MAX: Final[i64] = HEADER_BLOCK_BYTES  # of a frame that should have none
+TAG_DIGITS: Final[i64] = 18
 NOT_YET: Final[i64] = -1  # the frame is not whole
 
 
@@ -62,6 +63,10 @@ class StompPeer(Peer):
         self.last_head = b""  # of the SEND before
         self.last_size: i64 = 0
         self.last: Sending | None = None
+        self.acking: StompSession | None = None  # of the ACK before
+        self.ack_head = b""  # and how that began, up to the tag
+        self.ack_size: i64 = 0
+        self.cumulative = False
         self.wants_nul = False  # nothing but a NUL makes the frame whole that is kept
 
     def sessions(self) -> list[Session]:
@@ -124,9 +129,15 @@ class StompPeer(Peer):
                     self.conversation.fail_at(error, b"SEND", self.last_head)
                     return n
             else:
-                end = head_end(data, pos, n)
-                if end >= 0:
-                    stop = self.frame(data[pos:end], data, end, n)
+                acking = self.acking
+                if acking is not None:
+                    end = pos + self.ack_size
+                    if end < n and data[pos:end] == self.ack_head:
+                        stop = self.ack(acking, data, end, n)
+                if stop < 0:
+                    end = head_end(data, pos, n)
+                    if end >= 0:
+                        stop = self.frame(data[pos:end], data, end, n)
             if stop < 0:
                 if self.need > 1:
                     self.need -= pos
@@ -164,6 +175,42 @@ class StompPeer(Peer):
         except (PeerError, BrokerError) as error:
             self.conversation.fail_at(error, command, head)
             return n
+
+    # ---- ACK
+
+    def expect_acks(self, session: StompSession | None) -> None:
+        """The next ACK may be one of this session, too: then it is known by its beginning."""
+        self.acking = session
+        if session is None:
+            return
+        subscription = session.subscription
+        assert subscription is not None
+        self.cumulative = subscription.cumulative
+        name = b"id:" if self.version >= STOMP_12 else b"message-id:"
+        self.ack_head = b"ACK\n" + name + escape(session.name, self.version)
+        self.ack_size = i64(len(self.ack_head))
+
+    def ack(self, session: StompSession, data: bytes, at: i64, n: i64) -> i64:
+        """The short way of an ACK that says nothing but its message, whose tag is at `at`. Returns where it ends;
+        NOT_YET: it is not whole, or has to go the long way."""
+        tag: i64 = 0
+        stop = at
+        while stop < n and stop - at < TAG_DIGITS:
+            digit: i64 = i64(data[stop]) - 48
+            if digit < 0 or digit > 9:
+                break
+            tag = tag * 10 + digit
+            stop += 1
+        if (
+            stop == at
+            or stop + 2 >= n
+            or i64(data[stop]) != 10
+            or i64(data[stop + 1]) != 10
+            or i64(data[stop + 2]) != 0
+            or not session.settle(tag, self.cumulative, ACCEPTED)
+        ):
+            return NOT_YET
+        return stop + 3
 
     # ---- SEND
 

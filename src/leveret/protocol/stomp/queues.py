@@ -193,6 +193,8 @@ def session_for(conversation: StompConversation, tag: bytes, label: str) -> Stom
         raise FrameRefused(
             "Duplicated subscription identifier", f"A subscription identified by '{label}' already exists.\n"
         )
+    else:
+        session.mixed = True
     return session
 
 

@@ -30,25 +30,30 @@ class Sending:
     """kept: the headers as a message keeps them; place, headers: where to, and what a queue there is declared with;
     length: of the body, -1: up to the first NUL; plain: nothing about it needs a look."""
 
-    def __init__(self, place: Place, headers: Headers, kept: bytes, length: i64) -> None:
+    def __init__(self, place: Place, headers: Headers, kept: bytes, raw: bytes) -> None:
         self.place = place
         self.headers = headers
         self.kept = kept
-        self.length: i64 = length
-        self.raw = place.route() + b"\0"  # and no bits
-        self.persistent = mapping.persistent_of(headers)
+        self.raw = raw  # exchange and key, and no bits
+        self.length: i64 = -1
+        self.persistent = False
         self.asks: i64 = 0
-        self.user_id: bytes | None = value_of(headers, mapping.USER_ID)
-        self.transaction: bytes | None = value_of(headers, b"transaction")
-        self.ranked = value_of(headers, mapping.PRIORITY) is not None
+        self.user_id: bytes | None = None
+        self.transaction: bytes | None = None
+        self.ranked = False  # has a priority
         self.plain = False
         self.lasts = True  # means the same in the next frame
         self.route: Route | None = None
 
     def of_length(self, length: i64) -> Sending:
         """The same with another body."""
-        other = Sending(self.place, self.headers, self.kept, length)
+        other = Sending(self.place, self.headers, self.kept, self.raw)
+        other.length = length
+        other.persistent = self.persistent
         other.asks = self.asks
+        other.user_id = self.user_id
+        other.transaction = self.transaction
+        other.ranked = self.ranked
         other.plain = self.plain
         other.lasts = self.lasts
         other.route = self.route
@@ -143,8 +148,13 @@ class Heads:
             queue = self.conversation.reply_queue(reply.queue)
             headers = [(name, queue if name == mapping.REPLY_TO else value) for name, value in headers]
         mapping.check(headers)
-        found = Sending(place, headers, kept_block(headers), length)
+        found = Sending(place, headers, kept_block(headers), place.route() + b"\0")
+        found.length = length
+        found.persistent = mapping.persistent_of(headers)
         found.asks = mapping.asks_of(headers)
+        found.user_id = value_of(headers, mapping.USER_ID)
+        found.transaction = value_of(headers, b"transaction")
+        found.ranked = value_of(headers, mapping.PRIORITY) is not None
         found.lasts = lasts
         found.plain = found.asks == 0 and found.user_id is None and found.transaction is None
         return found

@@ -28,6 +28,7 @@ class StompSession(Session):
         self.name = name
         self.label = label
         self.subscription: Subscription | None = None
+        self.mixed = False  # it had another subscription before, which may have settled otherwise
 
     def open_for_deliveries(self) -> bool:
         return not self.peer.stopped and self.peer.can_take()
