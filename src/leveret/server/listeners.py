@@ -78,7 +78,7 @@ class Listeners:
             if kind.web and not has_web():
                 if self.config.asks_for(kind.key):
                     raise ConfigError(f"{kind.option}: {NO_LIBRARY}, or give {kind.option} off")
-                log.warning("not listening", extra=logs.fields(listener=kind.name, why=NO_LIBRARY))
+                log.info("not listening", extra=logs.fields(listener=kind.name, why=NO_LIBRARY))
                 continue
             found.append(kind)
         return found
