@@ -19,6 +19,12 @@ class Files:
     client: Path  # certificate and key in one file
     stranger: Path  # the same, signed by somebody else
 
+    def offered(self) -> ssl.SSLContext:
+        """What this server has."""
+        made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        made.load_cert_chain(self.certificate, self.key)
+        return made
+
     def context(self, client: Path | None = None) -> ssl.SSLContext:
         """What a client has that trusts this server. client: the certificate that it shows."""
         made = ssl.create_default_context(cafile=str(self.ca))

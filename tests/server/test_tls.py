@@ -3,72 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from leveret import config
-from leveret.embed import Broker
 from leveret.errors import ConfigError
-from leveret.protocol.peering import Link
 from leveret.server import tls
-from leveret.server.layers import LayeredLink
-from leveret.server.link import ServerLink
-from leveret.server.server import Server
 
 from .certificates import Files
-from .echo import Echo
-
-LIMIT_S = 20
-
-
-class Place:
-    """A server that says back what it hears, over TLS."""
-
-    def __init__(self, server: Server, offered: ssl.SSLContext) -> None:
-        self.server = server
-        self.spoken: list[Echo] = []
-        self.links: list[LayeredLink] = []
-        self.ends: list[str] = []
-        self.offered = offered
-        server.forget = self.forgets  # type: ignore[method-assign]
-        self.address = server.take_at("echo", "127.0.0.1", 0, "--echo", self.made).address
-
-    def made(self, sock: socket.socket, address: tuple[str, int]) -> LayeredLink:
-        link = LayeredLink(self.server, sock, address, [tls.TlsLayer(self.offered)], self.speaks)
-        self.links.append(link)
-        return link
-
-    def speaks(self, link: Link, loopback: bool) -> Any:
-        self.spoken.append(Echo(link))
-        return self.spoken[-1]
-
-    def forgets(self, link: ServerLink, reason: str) -> None:
-        self.ends.append(reason)
-        Server.forget(self.server, link, reason)
-
-    async def until_ended(self) -> str:
-        while not self.ends:
-            await asyncio.sleep(0)
-        return self.ends[0]
+from .place import LIMIT_S, Place, run
+from .place import place as echoing
 
 
-@contextlib.asynccontextmanager
-async def place(files: Files, **settings: Any) -> AsyncIterator[Place]:
-    async with Broker(tls_certificate=files.certificate, tls_key=files.key, **settings) as broker:
-        yield Place(broker.server, tls.context(broker.config))
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    async def limited() -> None:
-        await asyncio.wait_for(main(), LIMIT_S)
-
-    asyncio.run(limited())
+def place(
+    files: Files, handshake_timeout_s: float = 10.0, **settings: Path
+) -> AbstractAsyncContextManager[Place]:
+    offered = context(files, **settings)
+    return echoing(lambda: [tls.TlsLayer(offered)], handshake_timeout_s=handshake_timeout_s)
 
 
 # ---- the files

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import itertools
 import logging
-import socket
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
 
 pytest.importorskip("websockets")
 
+from hypothesis import given
+from hypothesis import strategies as st
 from websockets.asyncio.client import connect
 from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -21,19 +21,15 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.typing import Origin, Subprotocol
 from websockets.uri import parse_uri
 
-from leveret.embed import Broker
 from leveret.limits import WEB_BEFORE_LOGIN_BYTES, WEB_MESSAGE_EXTRA_BYTES, WEB_REQUEST_BYTES
-from leveret.protocol.peering import Link
 from leveret.server import tls
-from leveret.server.layers import Layer, LayeredLink
-from leveret.server.link import ServerLink
-from leveret.server.server import Server
+from leveret.server.layers import Layer
 from leveret.server.web import WebSocketLayer, allowed_origin, frames_of
 
 from .certificates import Files
-from .echo import Echo
+from .place import Place, run
+from .place import place as echoing
 
-LIMIT_S = 20
 BODY_BYTES = 1_000
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 
@@ -267,6 +263,48 @@ def test_what_is_no_text_is_sent_as_binary_to_any_client(client: Client) -> None
     assert found[0][1] == b"MESSAGE\ncontent-length:2\n\n\xff\0\0\n"
 
 
+@st.composite
+def messages(draw: st.DrawFn) -> tuple[bytes, bytes]:
+    """A message of a client in frames, and what it says."""
+    kind = draw(st.sampled_from([Opcode.TEXT, Opcode.BINARY]))
+    data = (
+        draw(st.text(max_size=40)).encode("utf-8", "replace")
+        if kind is Opcode.TEXT
+        else draw(st.binary(max_size=300))
+    )
+    cuts = sorted(draw(st.lists(st.integers(0, len(data)), max_size=3)))
+    parts = [data[a:b] for a, b in itertools.pairwise([0, *cuts, len(data)])]
+    said = b""
+    for i, part in enumerate(parts):
+        if draw(st.booleans()):
+            said += masked(draw(st.sampled_from([Opcode.PING, Opcode.PONG])), b"?")
+        said += masked(kind if i == 0 else Opcode.CONT, part, fin=i == len(parts) - 1)
+    return said, data
+
+
+@given(st.lists(messages(), max_size=6), st.lists(st.integers(1, 40), min_size=1, max_size=8))
+def test_wherever_it_is_cut_it_says_the_same(sent: list[tuple[bytes, bytes]], sizes: list[int]) -> None:
+    client = Client()
+    stream = b"".join(said for said, _ in sent)
+    steps = itertools.cycle(sizes)
+    while stream:
+        size = next(steps)
+        client.says(stream[:size])
+        stream = stream[size:]
+    assert b"".join(client.heard) == b"".join(data for _, data in sent)
+    assert not client.layer.ended
+    assert all(kind is Opcode.PONG for kind, _ in client.takes())
+
+
+@given(st.binary(max_size=200))
+def test_rubbish_is_answered_or_waited_for(data: bytes) -> None:
+    """Before and after the handshake nothing is raised, and an end has its reason."""
+    for layer in (WebSocketLayer((), BODY_BYTES), Client().layer):
+        for byte in data:
+            layer.received(bytes([byte]))
+        assert bool(layer.reason) <= layer.ended
+
+
 # ---- ends
 
 
@@ -373,59 +411,20 @@ def test_nobody_logs_what_clients_say(caplog: pytest.LogCaptureFixture) -> None:
 # ---- through sockets
 
 
-class Place:
-    """A server that says back what it hears, over WebSocket, or over that over TLS."""
+def place(files: Files | None = None, **settings: Any) -> AbstractAsyncContextManager[Place]:
+    """Over WebSocket, or with files over that over TLS."""
 
-    def __init__(self, server: Server, offered: ssl.SSLContext | None) -> None:
-        self.server = server
-        self.offered = offered
-        self.spoken: list[Echo] = []
-        self.links: list[LayeredLink] = []
-        self.ends: list[str] = []
-        server.forget = self.forgets  # type: ignore[method-assign]
-        self.address = server.take_at("echo", "127.0.0.1", 0, "--echo", self.made).address
-        self.url = f"{'ws' if offered is None else 'wss'}://{self.address[0]}:{self.address[1]}/ws"
+    def layers() -> list[Layer]:
+        web = WebSocketLayer(("https://example.com",), BODY_BYTES)
+        return [web] if files is None else [tls.TlsLayer(files.offered()), web]
 
-    def made(self, sock: socket.socket, address: tuple[str, int]) -> LayeredLink:
-        layers: list[Layer] = [WebSocketLayer(("https://example.com",), BODY_BYTES)]
-        if self.offered is not None:
-            layers.insert(0, tls.TlsLayer(self.offered))
-        link = LayeredLink(self.server, sock, address, layers, self.speaks)
-        self.links.append(link)
-        return link
-
-    def speaks(self, link: Link, loopback: bool) -> Any:
-        self.spoken.append(Echo(link))
-        return self.spoken[-1]
-
-    def forgets(self, link: ServerLink, reason: str) -> None:
-        self.ends.append(reason)
-        Server.forget(self.server, link, reason)
-
-    async def until_ended(self) -> str:
-        while not self.ends:
-            await asyncio.sleep(0)
-        return self.ends[0]
-
-
-@contextlib.asynccontextmanager
-async def place(files: Files | None = None, **settings: Any) -> AsyncIterator[Place]:
-    given: dict[str, Any] = {}
-    if files is not None:
-        given = {"tls_certificate": files.certificate, "tls_key": files.key}
-    async with Broker(**given, **settings) as broker:
-        yield Place(broker.server, None if files is None else tls.context(broker.config))
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    async def limited() -> None:
-        await asyncio.wait_for(main(), LIMIT_S)
-
-    asyncio.run(limited())
+    return echoing(layers, **settings)
 
 
 def dial(at: Place, **options: Any) -> connect:
-    return connect(at.url, proxy=None, subprotocols=[Subprotocol("v12.stomp")], **options)
+    scheme = "wss" if "ssl" in options else "ws"
+    url = f"{scheme}://{at.address[0]}:{at.address[1]}/ws"
+    return connect(url, proxy=None, subprotocols=[Subprotocol("v12.stomp")], **options)
 
 
 def test_a_conversation() -> None:
