@@ -1,8 +1,12 @@
 """A fuzzer for what STOMP clients send: accepted, or the right error.
 
-An input is an octet that says how it is fed, and bytes. As header lines they are read a second time by another reader
-(tests/wire/stomp_oracle.py), and what is accepted has to survive being kept, told by AMQP 0-9-1, and told again; as a
-destination they name something that a route can hold, or are refused.
+An input is an octet that says how it is fed, and bytes.
+
+    to a peer          behind a CONNECT of some version, in pieces of some size: what has to hold is in
+                       tests/protocol/stomp/hostile.py
+    as header lines    read a second time by another reader (tests/wire/stomp_oracle.py); what is accepted has to survive
+                       being kept, told by AMQP 0-9-1, and told again
+    as a destination   they name something that a route can hold, or are refused
 """
 
 from __future__ import annotations
@@ -18,10 +22,15 @@ from leveret.protocol.stomp import destinations, mapping
 from leveret.protocol.stomp.view import kept_block, made
 from leveret.wire.methods import route_bytes
 from leveret.wire.stomp_headers import RAW, STOMP_10, STOMP_11, STOMP_12, Headers, parse_headers, put_header
+from tests.protocol.stomp.hostile import VERSIONS as SPOKEN
+from tests.protocol.stomp.hostile import conversation, survive
 from tests.wire import stomp_oracle
 
 VERSIONS: Final = (RAW, STOMP_10, STOMP_11, STOMP_12)  # by the first two bits
 DESTINATION: Final = 4
+PEER: Final = 8
+SYNCED: Final = 16  # the disk keeps up
+STEPS: Final = (0, 1, 3, 7, 20, 100, 1_000, 4_096)  # sizes of pieces, by the last three bits; 0: one piece
 LARGEST_BYTES: Final = 65_536
 ROUTE: Final = route_bytes("", "q")
 
@@ -31,7 +40,11 @@ def one_input(data: bytes) -> None:
     if not data:
         return
     how, said = data[0], data[1 : LARGEST_BYTES + 1]
-    if how & DESTINATION:
+    if how & PEER:
+        step = STEPS[how >> 5] or max(len(said), 1)
+        pieces = [said[at : at + step] for at in range(0, len(said), step)]
+        survive(pieces, SPOKEN[(how & 3) % 3], bool(how & SYNCED))
+    elif how & DESTINATION:
         name(said)
     else:
         head(said, VERSIONS[how & 3])
@@ -110,4 +123,10 @@ def seeds() -> list[bytes]:
         b"/reply-queue/a/b",
     ):
         found.append(bytes([DESTINATION]) + each)
+    for number, version in enumerate(SPOKEN):
+        said = conversation(version)
+        found.append(bytes([PEER | SYNCED | number]) + b"".join(said))
+        found.append(bytes([PEER | number | 3 << 5]) + b"".join(said))
+        for at in range(0, len(said), 3):
+            found.append(bytes([PEER | SYNCED | number]) + b"".join(said[at : at + 4]))
     return found

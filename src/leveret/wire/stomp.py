@@ -49,15 +49,17 @@ def frame_start(data: bytes, at: i64, n: i64) -> i64:
 def head_end(data: bytes, at: i64, n: i64) -> i64:
     """Where the body of the frame at `at` begins; -1 if its head is not whole yet. Raises MalformedFrame if it is
     longer than a head may be."""
-    end: i64 = data.find(b"\n\n", at, at + HEAD_MAX)
-    other: i64 = data.find(b"\n\r\n", at, at + HEAD_MAX if end < 0 else end + 2)
+    first: i64 = data.find(b"\n", at, at + COMMAND_MAX + 2)
+    if first < 0:
+        if n - at > COMMAND_MAX + 2:
+            raise MalformedFrame(f"no command: the first line of a frame has at most {COMMAND_BYTES} bytes")
+        return -1
+    end: i64 = data.find(b"\n\n", first, at + HEAD_MAX)
+    other: i64 = data.find(b"\n\r\n", first, at + HEAD_MAX if end < 0 else end + 2)
     if other >= 0:
         return other + 3
     if end >= 0:
         return end + 2
-    first: i64 = data.find(b"\n", at, at + COMMAND_MAX + 2)
-    if first < 0 and n - at > COMMAND_MAX + 2:
-        raise MalformedFrame(f"no command: the first line of a frame has at most {COMMAND_BYTES} bytes")
     if n - at > HEAD_MAX:
         raise MalformedFrame(f"headers of more than {HEADER_BLOCK_BYTES} bytes")
     return -1
