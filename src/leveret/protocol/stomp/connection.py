@@ -332,6 +332,8 @@ class StompConversation(Conversation):
 
     def end_sessions(self) -> None:
         """Let go of everything: transactions, subscriptions, unsettled deliveries, queues of its own."""
+        if self.state == RUNNING:
+            self.state = CLOSING  # nobody is told of what goes with it
         transactions = self.transactions
         self.transactions = {}
         for tx in transactions.values():
