@@ -153,7 +153,7 @@ class Talker:
             return
 
     def _split(self) -> bool:
-        while self._data[:1] in (b"\n", b"\r"):
+        while self._data and self._data[0] in b"\r\n":
             del self._data[0]
         end = self._data.find(b"\n\n")
         if end < 0:
