@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from .hostile import VERSIONS, connect, conversation, survive
@@ -51,6 +51,13 @@ def test_what_is_cut_out_of_a_head_is_read_as_the_rest(line: bytes, version: str
     survive([one.replace(b"\n", b"\r\n"), one], version)
 
 
+@pytest.mark.parametrize(
+    "head", [b"SEND\rdestination:/queue/q\ncontent-length:x", b"SEND\t\na:", b"SENDS\na:"]
+)
+def test_what_only_begins_like_send_is_another_command(head: bytes) -> None:
+    assert "Could not interpret" in survive([head + b"\na:b\n\n\0"], "1.1").conversation.close_reason
+
+
 @pytest.mark.parametrize("step", [1, 20, 100])
 def test_a_first_line_that_is_too_long_is_refused_however_it_comes(step: int) -> None:
     said = b"x" * 35 + b"\n\n\0"
@@ -58,6 +65,7 @@ def test_a_first_line_that_is_too_long_is_refused_however_it_comes(step: int) ->
     assert talker.conversation.close_reason == "no command: the first line of a frame has at most 32 bytes"
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=100), max_size=10), ANY)
 def test_rubbish(pieces: list[bytes], version: str) -> None:
     survive(pieces, version, connected=False)
@@ -100,6 +108,7 @@ FRAMES = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(LETTERS.map(b"".join) | FRAMES, max_size=8), ANY, st.booleans())
 def test_frames_in_any_order(pieces: list[bytes], version: str, synced: bool) -> None:
     survive(pieces, version, synced)
@@ -114,6 +123,7 @@ EDIT = st.tuples(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(EDIT, min_size=1, max_size=4), ANY, st.sampled_from([1, 13, 200, 100_000]), st.booleans())
 def test_a_spoilt_conversation(
     edits: list[tuple[str, int, int, bytes]], version: str, step: int, synced: bool

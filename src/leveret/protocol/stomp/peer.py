@@ -32,7 +32,7 @@ from leveret.protocol.stomp import view  # noqa: F401  registers it
 from leveret.protocol.stomp.commands import dispatch
 from leveret.protocol.stomp.receipts import Receipts
 from leveret.protocol.stomp.sending import Heads, Sending
-from leveret.wire.stomp import block_of, command_of, frame_start, head_end
+from leveret.wire.stomp import CR, LF, block_of, command_of, frame_start, head_end
 from leveret.wire.stomp_headers import RAW, STOMP_12, escape, parse_headers, value_of
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class StompPeer(Peer):
                 heads is not None
                 and len(head) > 5
                 and i64(read_i32_be(head, 0)) == SEND
-                and i64(head[4]) < 32
+                and (i64(head[4]) == LF or (i64(head[4]) == CR and i64(head[5]) == LF))
             ):
                 command = b"SEND"
                 sending = heads.find(head)
