@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("websockets")
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.asyncio.client import connect
 from websockets.client import ClientProtocol
@@ -267,11 +267,8 @@ def test_what_is_no_text_is_sent_as_binary_to_any_client(client: Client) -> None
 def messages(draw: st.DrawFn) -> tuple[bytes, bytes]:
     """A message of a client in frames, and what it says."""
     kind = draw(st.sampled_from([Opcode.TEXT, Opcode.BINARY]))
-    data = (
-        draw(st.text(max_size=40)).encode("utf-8", "replace")
-        if kind is Opcode.TEXT
-        else draw(st.binary(max_size=300))
-    )
+    text = st.text("a\nä€😀\0", max_size=40).map(str.encode)
+    data = draw(text if kind is Opcode.TEXT else st.binary(max_size=300))
     cuts = sorted(draw(st.lists(st.integers(0, len(data)), max_size=3)))
     parts = [data[a:b] for a, b in itertools.pairwise([0, *cuts, len(data)])]
     said = b""
@@ -282,6 +279,7 @@ def messages(draw: st.DrawFn) -> tuple[bytes, bytes]:
     return said, data
 
 
+@settings(deadline=None)
 @given(st.lists(messages(), max_size=6), st.lists(st.integers(1, 40), min_size=1, max_size=8))
 def test_wherever_it_is_cut_it_says_the_same(sent: list[tuple[bytes, bytes]], sizes: list[int]) -> None:
     client = Client()
@@ -296,6 +294,7 @@ def test_wherever_it_is_cut_it_says_the_same(sent: list[tuple[bytes, bytes]], si
     assert all(kind is Opcode.PONG for kind, _ in client.takes())
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_rubbish_is_answered_or_waited_for(data: bytes) -> None:
     """Before and after the handshake nothing is raised, and an end has its reason."""
