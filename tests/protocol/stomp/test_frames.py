@@ -73,6 +73,23 @@ def test_a_body_that_is_not_whole_asks_for_the_rest() -> None:
     assert talker.peer.need == len(said)
 
 
+@pytest.mark.parametrize("step", [1, 2, 3, 1000])
+@pytest.mark.parametrize("eol", [b"\n", b"\r\n"])
+def test_long_headers_in_pieces_are_looked_at_once(eol: bytes, step: int) -> None:
+    talker = Talker().opened()
+    talker.subscribe("/queue/q")
+    headers = {f"h{at}": "x" * 600 for at in range(20)}
+    said = frame("SEND", {"destination": "/queue/q"} | headers, b"x", eol=eol)
+    looks = 0
+    for at in range(0, len(said), step):
+        talker.peer.receive(said[at : at + step])
+        looks += talker.peer.rest_bytes > 0 and len(talker.peer.rest) == 1  # what came was put together
+    assert looks <= 80
+    talker.sync()
+    (message,) = talker.heard()
+    assert message.body == b"x" and all(message[name] == value for name, value in headers.items())
+
+
 def test_headers_that_differ_only_in_length_and_receipt_are_read_once() -> None:
     talker = Talker().opened()
     talker.subscribe("/queue/q")

@@ -32,7 +32,7 @@ from leveret.protocol.stomp import view  # noqa: F401  registers it
 from leveret.protocol.stomp.commands import dispatch
 from leveret.protocol.stomp.receipts import Receipts
 from leveret.protocol.stomp.sending import Heads, Sending
-from leveret.wire.stomp import CR, LF, block_of, command_of, frame_start, head_end
+from leveret.wire.stomp import COMMAND_MAX, CR, HEAD_MAX, LF, block_of, command_of, frame_start, head_end
 from leveret.wire.stomp_headers import RAW, STOMP_12, escape, parse_headers, value_of
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ class StompPeer(Peer):
         self.ack_size: i64 = 0
         self.cumulative = False
         self.wants_nul = False  # nothing but a NUL makes the frame whole that is kept
+        self.tail = b""  # the end of what is kept, where nothing but an empty line makes a head of it
 
     def sessions(self) -> list[Session]:
         return list(self.subscribers.values())
@@ -88,6 +89,12 @@ class StompPeer(Peer):
                 if b"\0" not in chunk and self.rest_bytes <= self.body_max + 2 * BODY_IGNORED_MAX:
                     self.need = self.rest_bytes + 1
                     return
+            elif self.tail:
+                tail = self.tail + chunk
+                if b"\n\n" not in tail and b"\n\r\n" not in tail and self.rest_bytes <= HEAD_MAX:
+                    self.tail = tail[-2:]
+                    self.need = self.rest_bytes + 1
+                    return
             elif self.rest_bytes < self.need:
                 return
             data = b"".join(self.rest)
@@ -95,6 +102,7 @@ class StompPeer(Peer):
             self.rest_bytes = 0
         self.need = 1
         self.wants_nul = False
+        self.tail = b""
         pos: i64 = 0
         try:
             pos = self.frames(data, 0)
@@ -138,6 +146,8 @@ class StompPeer(Peer):
                     end = head_end(data, pos, n)
                     if end >= 0:
                         stop = self.frame(data[pos:end], data, end, n)
+                    elif n - pos > COMMAND_MAX + 2:  # its command is whole
+                        self.tail = data[n - 2 :]
             if stop < 0:
                 if self.need > 1:
                     self.need -= pos
