@@ -47,10 +47,13 @@ class Pages(SimpleHTTPRequestHandler):
 
 
 class Site:
-    """Serves the page on a free port of this machine, until it is closed. library: the folder of @stomp/stompjs."""
+    """Serves the page on a free port of this machine, until it is closed.
 
-    def __init__(self, library: Path, port: int = 0) -> None:
-        handler: Callable[..., Pages] = partial(Pages, library=library.resolve(), directory=str(FOLDER))
+    library: the folder of @stomp/stompjs; folder: of the page.
+    """
+
+    def __init__(self, library: Path, port: int = 0, folder: Path = FOLDER) -> None:
+        handler: Callable[..., Pages] = partial(Pages, library=library.resolve(), directory=str(folder))
         self.server = ThreadingHTTPServer(("127.0.0.1", port), handler)
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, daemon=True).start()

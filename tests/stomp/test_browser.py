@@ -12,11 +12,14 @@ import pytest
 from examples.browser.run import Site
 from tests.compat.clients import must_get
 from tests.compat.proxy import Proxy
+from tests.compat.waiting import eventually
+from tests.docs.pages import DOCS, blocks_of
 
 from . import browser
 from .broker import Ports
 
 pytestmark = pytest.mark.timeout(180)  # the first has npm's and the browser's time too
+HOW_TO = DOCS / "how-to" / "talk-to-the-broker-from-a-web-page.md"
 STATE = "document.querySelector('#state')?.className"
 BOARD = "[...document.querySelectorAll('#board li')].map((item) => item.textContent)"
 OUTBOX = "[...document.querySelectorAll('#outbox li')].map((item) => item.textContent)"
@@ -113,6 +116,41 @@ def test_it_comes_back_and_sends_what_waits(
     assert [json.loads(must_get(ch, others, auto_ack=True).body)["text"] for _ in range(3)] == [
         "before", "meanwhile", "after",
     ]  # fmt: skip
+
+
+def test_the_page_of_the_how_to(
+    chromium: browser.Browser,
+    node_modules: Path,
+    tmp_path: Path,
+    ports: Ports,
+    ch: Any,
+    fresh: Callable[..., str],
+) -> None:
+    """As it stands there, but for the port and the names."""
+    orders, prices = fresh(), fresh("prices")
+    (page,) = [block.text for block in blocks_of(HOW_TO) if block.option("file") == "page.html"]
+    for old, new in (
+        (":15674", f":{ports.web.port}"),
+        ("/orders", f"/{orders}"),
+        ("/prices.gold", f"/{prices}"),
+    ):
+        assert page.count(old) == 1
+        page = page.replace(old, new)
+    (tmp_path / "page.html").write_text(page)
+    site = Site(node_modules / "@stomp" / "stompjs", folder=tmp_path)
+    try:
+        opened = chromium.open(site.url())
+
+        def priced() -> bool:  # once it has subscribed
+            ch.basic_publish("amq.topic", prices, b'{"price": 5}')
+            return bool(opened.value("document.querySelector('#price')?.textContent") == "5")
+
+        eventually(priced, "the price")
+        opened.value("document.querySelector('button').click()")
+        opened.await_value("document.querySelector('#order').textContent", "ordered")
+        assert json.loads(must_get(ch, orders, auto_ack=True).body) == {"item": "gold"}
+    finally:
+        site.close()
 
 
 def test_a_wrong_password_is_told(open_page: Callable[..., browser.Page]) -> None:
