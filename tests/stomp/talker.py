@@ -65,8 +65,12 @@ class Talker:
         self.connected = Frame("", {}, b"")
         if login:
             headers = {"accept-version": version, "host": "/", "login": "guest", "passcode": "guest"}
-            self.send("CONNECT", {**headers, "heart-beat": heart_beat})
-            self.connected = self.expect("CONNECTED")
+            try:
+                self.send("CONNECT", {**headers, "heart-beat": heart_beat})
+                self.connected = self.expect("CONNECTED")
+            except BaseException:
+                self.socket.close()
+                raise
 
     def __enter__(self) -> Self:
         return self
