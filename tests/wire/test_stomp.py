@@ -10,13 +10,11 @@ from leveret.limits import COMMAND_BYTES, HEADER_BLOCK_BYTES
 from leveret.wire.stomp import (
     block_of,
     command_of,
-    cut_header,
     digits_of,
     frame,
     frame_start,
     head_end,
     put_receipt,
-    value_at,
 )
 
 HEADS = (
@@ -80,14 +78,6 @@ def test_headers_that_never_end_are_too_many() -> None:
     data += b"a:b\n" * 16
     with pytest.raises(MalformedFrame, match="more than 65536 bytes"):
         head_end(data, 0, len(data))
-
-
-def test_a_header_is_cut_out_whole() -> None:
-    for eol in (b"\n", b"\r\n"):
-        head = eol.join((b"SEND", b"a:b", b"receipt:r:1", b"c:d", b"", b""))
-        at = head.find(b"\nreceipt:")
-        assert value_at(head, at + 9) == b"r:1"
-        assert cut_header(head, at) == eol.join((b"SEND", b"a:b", b"c:d", b"", b""))
 
 
 @pytest.mark.parametrize(

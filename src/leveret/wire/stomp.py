@@ -49,17 +49,26 @@ def frame_start(data: bytes, at: i64, n: i64) -> i64:
 def head_end(data: bytes, at: i64, n: i64) -> i64:
     """Where the body of the frame at `at` begins; -1 if its head is not whole yet. Raises MalformedFrame if it is
     longer than a head may be."""
-    first: i64 = data.find(b"\n", at, at + COMMAND_MAX + 2)
-    if first < 0:
+    i = at
+    stop = min(n, at + COMMAND_MAX + 2)
+    while i < stop and i64(data[i]) != LF:
+        i += 1
+    if i >= stop:
         if n - at > COMMAND_MAX + 2:
             raise MalformedFrame(f"no command: the first line of a frame has at most {COMMAND_BYTES} bytes")
         return -1
-    end: i64 = data.find(b"\n\n", first, at + HEAD_MAX)
-    other: i64 = data.find(b"\n\r\n", first, at + HEAD_MAX if end < 0 else end + 2)
-    if other >= 0:
-        return other + 3
-    if end >= 0:
-        return end + 2
+    stop = min(n, at + HEAD_MAX)
+    while i < stop:  # byte by byte: a search costs more, but for long heads
+        if i64(data[i]) != LF:
+            i += 1
+            continue
+        i += 1
+        if i < n:
+            byte: i64 = i64(data[i])
+            if byte == LF:
+                return i + 1
+            if byte == CR and i + 1 < n and i64(data[i + 1]) == LF:
+                return i + 2
     if n - at > HEAD_MAX:
         raise MalformedFrame(f"headers of more than {HEADER_BLOCK_BYTES} bytes")
     return -1
@@ -75,19 +84,6 @@ def command_of(head: bytes) -> bytes:
 def block_of(head: bytes) -> bytes:
     """The header lines of a head, as `parse_headers` takes them."""
     return head[head.find(b"\n") + 1 :]
-
-
-def cut_header(head: bytes, at: i64) -> bytes:
-    """A head without the header line that begins behind its LF at `at`."""
-    return head[:at] + head[head.find(b"\n", at + 1) :]
-
-
-def value_at(head: bytes, at: i64) -> bytes:
-    """The raw value of a header whose value begins at `at`."""
-    end = head.find(b"\n", at)
-    if end > 0 and i64(head[end - 1]) == CR:
-        end -= 1
-    return head[at:end]
 
 
 def digits_of(value: bytes) -> i64:

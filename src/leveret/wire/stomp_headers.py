@@ -41,31 +41,52 @@ def parse_headers(block: bytes, version: i64) -> Headers:
     Raises MalformedFrame.
     """
     found: Headers = []
-    if len(block) > HEADER_BLOCK_BYTES:
+    n: i64 = len(block)
+    if n > HEADER_BLOCK_BYTES:
         raise MalformedFrame(f"headers of {len(block)} bytes, {HEADER_BLOCK_BYTES} are allowed")
-    if b"\0" in block:
+    if block.find(b"\0") >= 0:
         raise MalformedFrame("a NUL among the headers: is the empty line missing that ends them?")
     names: set[bytes] = set()
-    for line in block.split(b"\n"):
-        if line.endswith(b"\r"):
-            line = line[:-1]
-        if not line:
+    at: i64 = 0
+    while at < n:  # byte by byte: calls of methods cost more, but for long lines
+        start = at
+        colon: i64 = -1
+        odd = False
+        while at < n:
+            byte: i64 = i64(block[at])
+            if byte == LF:
+                break
+            if byte == COLON:
+                if colon < 0:
+                    colon = at
+            elif byte == BACKSLASH or byte == CR:
+                odd = True
+            at += 1
+        end = at
+        at += 1
+        if end > start and i64(block[end - 1]) == CR:
+            end -= 1
+        if end == start:
             continue
-        if len(line) > HEADER_LINE_BYTES:
-            raise MalformedFrame(f"a header of {len(line)} bytes, {HEADER_LINE_BYTES} are allowed")
-        name, colon, value = line.partition(b":")
-        if not colon:
-            raise MalformedFrame(f"a header without a colon: {shown(line)}")
-        if not name:
-            raise MalformedFrame(f"a header without a name: {shown(line)}")
-        name = unescape(name, version)
+        if end - start > HEADER_LINE_BYTES:
+            raise MalformedFrame(f"a header of {int(end - start)} bytes, {HEADER_LINE_BYTES} are allowed")
+        if colon < 0:
+            raise MalformedFrame(f"a header without a colon: {shown(block[start:end])}")
+        if colon == start:
+            raise MalformedFrame(f"a header without a name: {shown(block[start:end])}")
+        name = block[start:colon]
+        value = block[colon + 1 : end]
+        if version == STOMP_10:
+            value = value.lstrip(b" \t")
+        if odd:
+            name = unescape(name, version)
+            value = unescape(value, version)
         if name in names:
-            unescape(value, version)
             continue
         if len(names) >= HEADERS_PER_FRAME:
             raise MalformedFrame(f"more than {HEADERS_PER_FRAME} headers")
         names.add(name)
-        found.append((name, unescape(value.lstrip(b" \t") if version == STOMP_10 else value, version)))
+        found.append((name, value))
     return found
 
 
@@ -78,9 +99,9 @@ def value_of(headers: Headers, name: bytes) -> bytes | None:
 
 def unescape(value: bytes, version: i64) -> bytes:
     """Raises MalformedFrame."""
-    if version == STOMP_12 and b"\r" in value:
+    if version == STOMP_12 and value.find(b"\r") >= 0:
         raise MalformedFrame(f"a carriage return within a header: {shown(value)}")
-    if version < STOMP_11 or b"\\" not in value:
+    if version < STOMP_11 or value.find(b"\\") < 0:
         return value
     parts = value.split(b"\\\\")
     for at in range(len(parts)):
@@ -109,6 +130,17 @@ def _unescape_part(part: bytes, value: bytes) -> bytes:
 
 def escape(value: bytes, version: i64) -> bytes:
     """As a value is written. In no version does it break its line."""
+    n: i64 = len(value)
+    at: i64 = 0
+    while at < n:
+        byte: i64 = i64(value[at])
+        if byte == COLON or byte == BACKSLASH or byte == LF or byte == CR:
+            return _escape(value, version)
+        at += 1
+    return value
+
+
+def _escape(value: bytes, version: i64) -> bytes:
     if version >= STOMP_11:
         if b"\\" in value:
             value = value.replace(b"\\", b"\\\\")
@@ -123,7 +155,7 @@ def escape(value: bytes, version: i64) -> bytes:
 
 def put_header(out: BytesWriter, name: bytes, value: bytes, version: i64) -> None:
     """One line. Neither name nor value may hold a NUL."""
-    if version < STOMP_11 and b":" in name:
+    if version < STOMP_11 and name.find(b":") >= 0:
         name = name.replace(b":", b"\\c")
     out.write(escape(name, version))
     out.append(COLON)

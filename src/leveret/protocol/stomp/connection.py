@@ -178,11 +178,12 @@ class StompConversation(Conversation):
         vhost = self.vhost
         assert vhost is not None
         self.publishes = True
-        position = ensure_queue(vhost, sending.place, sending.headers, self)
+        position = ensure_queue(vhost, sending.target.place, sending.headers, self)
         if position > self.peer.position:
             self.peer.position = position
-        route = vhost.routes.get(sending.raw)
-        return vhost.resolve(sending.raw) if route is None else route
+        raw = sending.target.raw
+        route = vhost.routes.get(raw)
+        return vhost.resolve(raw) if route is None else route
 
     def check_user_id(self, claimed: bytes) -> None:
         """RabbitMQ's validated user-id. Raises PreconditionFailed."""

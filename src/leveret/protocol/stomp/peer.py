@@ -62,6 +62,7 @@ class StompPeer(Peer):
         self.heads: Heads | None = None  # once it is connected
         self.last_head = b""  # of the SEND before
         self.last_size: i64 = 0
+        self.last_length: i64 = -1  # what its content-length said
         self.last: Sending | None = None
         self.acking: StompSession | None = None  # of the ACK before
         self.ack_head = b""  # and how that began, up to the tag
@@ -86,7 +87,7 @@ class StompPeer(Peer):
             self.rest.append(chunk)
             self.rest_bytes += size
             if self.wants_nul:
-                if b"\0" not in chunk and self.rest_bytes <= self.body_max + 2 * BODY_IGNORED_MAX:
+                if chunk.find(b"\0") < 0 and self.rest_bytes <= self.body_max + 2 * BODY_IGNORED_MAX:
                     self.need = self.rest_bytes + 1
                     return
             elif self.tail:
@@ -132,7 +133,7 @@ class StompPeer(Peer):
             end = pos + self.last_size
             if last is not None and end <= n and data[pos:end] == self.last_head:
                 try:
-                    stop = self.publish(last, None, data, end, n)
+                    stop = self.publish(last, self.last_length, None, data, end, n)
                 except (PeerError, BrokerError) as error:
                     self.conversation.fail_at(error, b"SEND", self.last_head)
                     return n
@@ -168,11 +169,13 @@ class StompPeer(Peer):
                 command = b"SEND"
                 sending = heads.find(head)
                 receipt = heads.receipt
+                length = heads.length
                 if receipt is None and sending.plain and sending.lasts:
                     self.last = sending
                     self.last_head = head
                     self.last_size = i64(len(head))
-                return self.publish(sending, receipt, data, start, n)
+                    self.last_length = length
+                return self.publish(sending, length, receipt, data, start, n)
             command = command_of(head)
             stop: i64 = data.find(b"\0", start)
             if stop < 0:
@@ -224,9 +227,9 @@ class StompPeer(Peer):
 
     # ---- SEND
 
-    def body_end(self, sending: Sending, data: bytes, start: i64, n: i64) -> i64:
-        """Where the NUL behind a SEND's body is, or NOT_YET. Raises PreconditionFailed, MalformedFrame."""
-        length = sending.length
+    def body_end(self, length: i64, data: bytes, start: i64, n: i64) -> i64:
+        """Where the NUL behind a SEND's body is, or NOT_YET. length: what was said of it, -1 for nothing. Raises
+        PreconditionFailed, MalformedFrame."""
         if length >= 0:
             stop = start + length
             if length > self.body_max:
@@ -251,13 +254,15 @@ class StompPeer(Peer):
         limit = int(self.body_max)
         return PreconditionFailed(f"message size {int(size)} is larger than configured max size {limit}")
 
-    def publish(self, sending: Sending, receipt: bytes | None, data: bytes, start: i64, n: i64) -> i64:
+    def publish(
+        self, sending: Sending, length: i64, receipt: bytes | None, data: bytes, start: i64, n: i64
+    ) -> i64:
         """A SEND whose body begins at `start`. Returns where it ends, or NOT_YET. Its receipt follows once it, and all
         before it, are safe."""
-        stop = self.body_end(sending, data, start, n)
+        stop = self.body_end(length, data, start, n)
         if stop < 0:
             return NOT_YET
-        route = sending.route
+        route = sending.target.route
         if route is None or route.stale:
             route = self.resolve(sending)
         m = Message(sending.kept + data[start:stop], route.raw, stop - start, sending.persistent, STOMP)
@@ -278,7 +283,7 @@ class StompPeer(Peer):
     def resolve(self, sending: Sending) -> Route:
         """Raises what is against publishing there."""
         route = self.conversation.resolve(sending)
-        sending.route = route
+        sending.target.route = route
         return route
 
     def publish_special(self, sending: Sending, route: Route, m: Message) -> bool:

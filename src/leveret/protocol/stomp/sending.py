@@ -1,7 +1,8 @@
 """What a SEND says in its headers, found out once: a producer sends many messages with the same ones.
 
 `Heads` maps the head of a frame, byte for byte, to what was found. What differs from frame to frame and says nothing of
-the message is cut out first: the receipt and the content-length.
+the message is cut out first: the receipt and the content-length. Destinations are remembered by themselves, for those who
+say something else in each message.
 """
 
 from __future__ import annotations
@@ -14,128 +15,140 @@ from leveret.native import i64
 from leveret.protocol.stomp import mapping
 from leveret.protocol.stomp.destinations import ACTIVEMQ, TEMP_QUEUE, Place, parse
 from leveret.protocol.stomp.view import kept_block
-from leveret.wire.stomp import block_of, cut_header, digits_of, value_at
-from leveret.wire.stomp_headers import STOMP_10, Headers, escape, parse_headers, shown, value_of
+from leveret.wire.stomp import block_of, digits_of
+from leveret.wire.stomp_headers import STOMP_10, Headers, parse_headers, shown, value_of
 
 if TYPE_CHECKING:
     from leveret.core.vhost import Route
     from leveret.protocol.stomp.connection import StompConversation
 
-CACHED_MAX: Final[i64] = HEAD_CACHED_BYTES
-RECEIPT_PLAIN_BYTES: Final = 1_024  # longer ones get a look whether they are too long
+CUT_PLAIN_BYTES: Final = 1_024  # longer ones get a look whether they are too long
+NUL: Final[i64] = 0
+LF: Final[i64] = 10
+CR: Final[i64] = 13
+BACKSLASH: Final[i64] = 92
+LETTER_C: Final[i64] = 99
+LETTER_R: Final[i64] = 114
+
+
+@final
+class Target:
+    """A destination: raw is its exchange and key, and no bits; route: what that was found to be."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.raw = place.route() + b"\0"
+        self.route: Route | None = None
 
 
 @final
 class Sending:
-    """kept: the headers as a message keeps them; place, headers: where to, and what a queue there is declared with;
-    length: of the body, -1: up to the first NUL; plain: nothing about it needs a look."""
+    """kept: the headers as a message keeps them; headers: what a queue is declared with; plain: nothing about it needs
+    a look; lasts: it means the same in the next frame."""
 
-    def __init__(self, place: Place, headers: Headers, kept: bytes, raw: bytes) -> None:
-        self.place = place
+    def __init__(self, target: Target, headers: Headers, kept: bytes) -> None:
+        self.target = target
         self.headers = headers
         self.kept = kept
-        self.raw = raw  # exchange and key, and no bits
-        self.length: i64 = -1
-        self.persistent = False
-        self.asks: i64 = 0
-        self.user_id: bytes | None = None
-        self.transaction: bytes | None = None
-        self.ranked = False  # has a priority
-        self.plain = False
-        self.lasts = True  # means the same in the next frame
-        self.route: Route | None = None
-
-    def of_length(self, length: i64) -> Sending:
-        """The same with another body."""
-        other = Sending(self.place, self.headers, self.kept, self.raw)
-        other.length = length
-        other.persistent = self.persistent
-        other.asks = self.asks
-        other.user_id = self.user_id
-        other.transaction = self.transaction
-        other.ranked = self.ranked
-        other.plain = self.plain
-        other.lasts = self.lasts
-        other.route = self.route
-        return other
+        self.persistent = mapping.persistent_of(headers)
+        self.asks: i64 = mapping.asks_of(headers)
+        self.user_id: bytes | None = value_of(headers, mapping.USER_ID)
+        self.transaction: bytes | None = value_of(headers, b"transaction")
+        self.ranked = value_of(headers, mapping.PRIORITY) is not None
+        self.plain = self.asks == 0 and self.user_id is None and self.transaction is None
+        self.lasts = True
 
 
 @final
 class Heads:
-    """receipt: of the head looked at last, as it came; None if it asked for none."""
+    """receipt: of the head looked at last, as it came, None if it asked for none; length: what its content-length says,
+    -1 if there is none."""
 
     def __init__(self, conversation: StompConversation, version: i64, style: i64) -> None:
         self.conversation = conversation
         self.version: i64 = version
         self.style: i64 = style
         self.known: dict[bytes, Sending] = {}
+        self.targets: dict[bytes, Target] = {}
         self.receipt: bytes | None = None
+        self.length: i64 = -1
 
     def find(self, head: bytes) -> Sending:
         """What this head says. Raises MalformedFrame, FrameRefused, PreconditionFailed, InvalidDestination."""
-        self.receipt = None
+        head = self._cut(head)
         found = self.known.get(head)
-        if found is not None:
-            return found
-        at: i64 = head.find(b"\nreceipt:")
-        if at >= 0:
-            receipt = value_at(head, at + 9)
-            if len(receipt) > RECEIPT_PLAIN_BYTES or b"\\" in receipt or b"\r" in receipt or b"\0" in receipt:
-                parse_headers(block_of(head), self.version)  # raises if it is none: it is told as it came
-            self.receipt = receipt.lstrip(b" \t") if self.version == STOMP_10 else receipt
-            head = cut_header(head, at)
-            found = self.known.get(head)
-            if found is not None:
-                return found
-        length: i64 = -1
-        shorter = head
-        at = head.find(b"\ncontent-length:")
-        if at >= 0:
-            length = length_of(value_at(head, at + 16))
-            shorter = cut_header(head, at)
-            kind = self.known.get(shorter)
-            if kind is not None:
-                found = kind.of_length(length)
-                self._keep(head, found)
-                return found
-        found = self._read(shorter, length)
-        if found.lasts:
-            self._keep(head, found)
-            if length >= 0:
-                self._keep(shorter, found.of_length(-1))
+        if found is None:
+            found = self._read(head)
+            if found.lasts and len(head) <= HEAD_CACHED_BYTES:
+                if len(self.known) >= HEADS_CACHED:
+                    self.known.clear()
+                self.known[head] = found
         return found
 
     def forget(self) -> None:
         """Something that heads were found to mean is so no more."""
         self.known.clear()
 
-    def _keep(self, head: bytes, found: Sending) -> None:
-        if len(head) <= CACHED_MAX:
-            if len(self.known) >= HEADS_CACHED:
-                self.known.clear()
-            self.known[head] = found
+    def _cut(self, head: bytes) -> bytes:
+        """A head without receipt and content-length, which are left in `receipt` and `length`."""
+        self.receipt = None
+        self.length = -1
+        parts: list[bytes] | None = None
+        n: i64 = len(head)
+        kept: i64 = 0  # all before it is in parts
+        at: i64 = 5  # behind SEND and its line end
+        while at < n:
+            start = at
+            odd = False
+            while at < n:
+                byte: i64 = i64(head[at])
+                if byte == LF:
+                    break
+                if byte == BACKSLASH or byte == CR or byte == NUL:
+                    odd = True
+                at += 1
+            at += 1
+            first: i64 = i64(head[start])
+            if first == LETTER_R:
+                size: i64 = 8
+                if head[start : start + 8] != b"receipt:":
+                    continue
+            elif first == LETTER_C:
+                size = 15
+                if head[start : start + 15] != b"content-length:":
+                    continue
+            else:
+                continue
+            end = at - 1
+            if i64(head[end - 1]) == CR:
+                end -= 1
+            value = head[start + size : end]
+            if odd or len(value) > CUT_PLAIN_BYTES:
+                parse_headers(block_of(head), self.version)  # raises what may be wrong with such a line
+            if first == LETTER_C:
+                if self.length < 0:
+                    self.length = length_of(value)
+            elif self.receipt is None:
+                self.receipt = value.lstrip(b" \t") if self.version == STOMP_10 else value
+            if parts is None:
+                parts = []
+            parts.append(head[kept:start])
+            kept = at
+        if parts is None:
+            return head
+        parts.append(head[kept:])
+        return b"".join(parts)
 
-    def _read(self, head: bytes, length: i64) -> Sending:
+    def _read(self, head: bytes) -> Sending:
         headers = parse_headers(block_of(head), self.version)
-        if self.receipt is None:  # its name may be told in escapes, or its line may be the second of two
-            receipt = value_of(headers, b"receipt")
-            self.receipt = None if receipt is None else escape(receipt, self.version)
-        if length < 0:
-            told = value_of(headers, b"content-length")
-            if told is not None:
-                length = length_of(told)
         if value_of(headers, b"message-id") is not None:
             raise FrameRefused("Invalid header", "'message-id' is not allowed on 'SEND'.\n")
         destination = value_of(headers, b"destination")
         if destination is None:
             raise FrameRefused("Missing destination", "SEND must include a 'destination' header\n")
-        place = parse(destination, self.style)
-        if place.kind == TEMP_QUEUE:
-            raise not_for(destination, "SEND")
-        if place.wild:
-            raise FrameRefused(
-                "Invalid destination", f"{shown(destination)}: wildcards are to subscribe with\n"
-            )
+        target = self.targets.get(destination)
+        if target is None:
+            target = self._target(destination)
         lasts = True
         if self.style == ACTIVEMQ:
             expires = value_of(headers, b"expires")
@@ -148,16 +161,23 @@ class Heads:
             queue = self.conversation.reply_queue(reply.queue)
             headers = [(name, queue if name == mapping.REPLY_TO else value) for name, value in headers]
         mapping.check(headers)
-        found = Sending(place, headers, kept_block(headers), place.route() + b"\0")
-        found.length = length
-        found.persistent = mapping.persistent_of(headers)
-        found.asks = mapping.asks_of(headers)
-        found.user_id = value_of(headers, mapping.USER_ID)
-        found.transaction = value_of(headers, b"transaction")
-        found.ranked = value_of(headers, mapping.PRIORITY) is not None
+        found = Sending(target, headers, kept_block(headers))
         found.lasts = lasts
-        found.plain = found.asks == 0 and found.user_id is None and found.transaction is None
         return found
+
+    def _target(self, destination: bytes) -> Target:
+        place = parse(destination, self.style)
+        if place.kind == TEMP_QUEUE:
+            raise not_for(destination, "SEND")
+        if place.wild:
+            raise FrameRefused(
+                "Invalid destination", f"{shown(destination)}: wildcards are to subscribe with\n"
+            )
+        if len(self.targets) >= HEADS_CACHED:
+            self.targets.clear()
+        target = Target(place)
+        self.targets[destination] = target
+        return target
 
 
 def with_expiration(headers: Headers, expiration: bytes | None) -> Headers:
@@ -170,7 +190,9 @@ def with_expiration(headers: Headers, expiration: bytes | None) -> Headers:
 
 def length_of(value: bytes) -> i64:
     """A content-length. Raises MalformedFrame."""
-    length = digits_of(value.strip())
+    length = digits_of(value)
+    if length < 0:
+        length = digits_of(value.strip())
     if length < 0:
         raise MalformedFrame(f"content-length {shown(value)} is no number of bytes")
     return length
