@@ -91,7 +91,8 @@ class Heads:
 
     def _cut(self, head: bytes) -> bytes:
         """A head without receipt and content-length, which are left in `receipt` and `length`."""
-        self.receipt = None
+        receipt: bytes | None = None
+        self.receipt = receipt
         self.length = -1
         parts: list[bytes] | None = None
         n: i64 = len(head)
@@ -128,8 +129,9 @@ class Heads:
             if first == LETTER_C:
                 if self.length < 0:
                     self.length = length_of(value)
-            elif self.receipt is None:
-                self.receipt = value.lstrip(b" \t") if self.version == STOMP_10 else value
+            elif receipt is None:
+                receipt = value.lstrip(b" \t") if self.version == STOMP_10 else value
+                self.receipt = receipt
             if parts is None:
                 parts = []
             parts.append(head[kept:start])
