@@ -122,11 +122,18 @@ static void on_message(conn *c, const u8 *head, const u8 *end, const u8 *body, s
     text(&c->w, "ACK\nid:%.*s\n\n", (int)((u8 *)memchr(id, '\n', (size_t)(end - id)) - id), (const char *)id); put(&c->w, "", 1);
     c->unacked = 0;
 }
+static const u8 *length_of(const u8 *p, const u8 *end) {  /* content-length: looked for first where it was in the frame before */
+    static const char name[] = "\ncontent-length:"; static size_t at;
+    if (at && p + at < end && !memcmp(p + at - (sizeof name - 1), name, sizeof name - 1)) return p + at;
+    const u8 *value = value_of(p, end, name, sizeof name - 1);
+    at = value ? (size_t)(value - p) : 0;
+    return value;
+}
 /* One frame at p. Returns how many bytes it has; 0 if it is not whole. */
 static size_t on_frame(conn *c, const u8 *p, size_t have, u64 now) {
     if (*p == '\n') return 1;
     const u8 *end = memmem(p, have, "\n\n", 2); if (!end) return 0;
-    const u8 *body = end + 2, *value = VALUE(p, end + 1, "content-length"), *stop; size_t n;
+    const u8 *body = end + 2, *value = length_of(p, end + 1), *stop; size_t n;
     if (value) { n = strtoul((const char *)value, NULL, 10); if ((size_t)(p + have - body) < n + 1) return 0; stop = body + n; }
     else { if (!(stop = memchr(body, 0, (size_t)(p + have - body)))) return 0; n = (size_t)(stop - body); }
     if (*stop) die(2, "a frame without its NUL");
