@@ -23,12 +23,15 @@ function show(state, why = '') {
 
 client.onConnect = () => {
   // All that the connection had is gone with it, the subscription too: it is made anew each time.
+  const subscribed = crypto.randomUUID();
+  client.watchForReceipt(subscribed, () => {
+    show('connected');
+    for (const receipt of waiting.keys()) send(receipt);
+  });
   client.subscribe(topic, (message) => {
     const { text } = JSON.parse(message.body);
     board.append(Object.assign(document.createElement('li'), { textContent: text }));
-  });
-  show('connected');
-  for (const receipt of waiting.keys()) send(receipt);
+  }, { receipt: subscribed });
 };
 client.onWebSocketClose = () => {
   if (document.querySelector('#state').className !== 'refused') show('waiting');
@@ -58,7 +61,7 @@ document.querySelector('form').addEventListener('submit', (event) => {
   outbox.append(item);
   const receipt = crypto.randomUUID();
   waiting.set(receipt, { body: JSON.stringify({ text }), item });
-  if (client.connected) send(receipt);
+  if (document.querySelector('#state').className === 'connected') send(receipt);
 });
 
 show('waiting');
