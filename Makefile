@@ -34,7 +34,7 @@ BROKER ?= $(CURDIR)/$(PYC)
 ARGS ?=
 NAME ?= mail
 # Test folders with targets of their own: they need node, RabbitMQ or the network, or take their time.
-APART := --ignore=tests/compat --ignore=tests/suites --ignore=tests/apps --ignore=tests/client/matrix --ignore=tests/examples \
+APART := --ignore=tests/compat --ignore=tests/stomp --ignore=tests/suites --ignore=tests/apps --ignore=tests/client/matrix --ignore=tests/examples \
 	--ignore=tests/docs/test_rabbitmq.py
 
 export PIP_ROOT_USER_ACTION := ignore
@@ -132,6 +132,10 @@ format: .venv/stamp ## put the style right
 .PHONY: compat
 compat: .venv-compiled/stamp ## drive a compiled broker through pika, aio-pika and amqplib
 	@LEVERET_EXPECT=compiled $(PYC) -m pytest -p no:cacheprovider tests/compat $(ARGS)
+
+.PHONY: stomp
+stomp: .venv-compiled/stamp ## drive a compiled broker through stomp.py, @stomp/stompjs and Chromium, and across to AMQP
+	@LEVERET_EXPECT=compiled $(PYC) -m pytest -p no:cacheprovider tests/stomp $(ARGS)
 
 .PHONY: matrix
 matrix: .venv-compiled/stamp ## break the client's connection at every point, and follow the tutorial, with Leveret and RabbitMQ

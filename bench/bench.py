@@ -24,6 +24,7 @@ class Options:
     uncompiled: str = ""  # the command of an uncompiled one
     apps: str = ""  # the interpreter that has Celery and Dramatiq
     rabbitmq: str = ""  # "": start 3.10.8 if it is installed; "none"; or "port[,pid]"
+    rabbitmq_stomp: str = ""  # the port where the latter speaks STOMP
     seconds: float = 5.0
     warmup: float = 1.0
     pairs: int = 3
@@ -40,6 +41,7 @@ class Bench:
     directory: Path
     amqpload: Path
     pairload: Path
+    stompload: Path
     _rival: Broker | None = None
     _rival_known: bool = False
     names: int = 0
@@ -48,10 +50,10 @@ class Bench:
     # ---- brokers
 
     @contextmanager
-    def leveret(self, uncompiled: bool = False) -> Iterator[Leveret]:
-        """A fresh one, with an empty data directory."""
+    def leveret(self, uncompiled: bool = False, stomp: bool = False) -> Iterator[Leveret]:
+        """A fresh one, with an empty data directory. stomp: with a listener for it."""
         command = self.options.uncompiled if uncompiled else self.options.leveret
-        broker = Leveret(self.fresh("leveret"), command, self.options.leveret_options)
+        broker = Leveret(self.fresh("leveret"), command, self.options.leveret_options, stomp)
         try:
             broker.start()
             yield broker
@@ -79,6 +81,27 @@ class Bench:
             broker.name = "RabbitMQ"
             return broker
         return RabbitMq310(self.fresh("rabbitmq")) if RabbitMq310.installed() else None
+
+    @contextmanager
+    def stomp_rival(self) -> Iterator[Broker | None]:
+        """RabbitMQ with its STOMP plugin: one of its own, so that the plugin is loaded for these lines only."""
+        where = self.options.rabbitmq
+        if where == "none" or (where and not self.options.rabbitmq_stomp):
+            yield None
+        elif where:
+            broker = self.rival()
+            assert broker is not None
+            broker.stomp_port, _ = port_and_pid(self.options.rabbitmq_stomp)
+            yield broker
+        elif not RabbitMq310.installed():
+            yield None
+        else:
+            started = RabbitMq310(self.fresh("rabbitmq-stomp"), stomp=True)
+            try:
+                started.start()
+                yield started
+            finally:
+                started.stop()
 
     def close(self) -> None:
         if self._rival is not None:
@@ -109,6 +132,13 @@ class Bench:
         if broker.pid:
             words += ["--broker-pid", str(broker.pid)]
         return Run([*words, *options])
+
+    def stomp_load(self, broker: Broker, queue: str, *options: str) -> Figures:
+        words = [str(self.stompload), "--port", str(broker.stomp_port), "--queue", queue]
+        words += ["--secs", f"{self.options.seconds:g}", "--warmup", f"{self.options.warmup:g}"]
+        if broker.pid:
+            words += ["--broker-pid", str(broker.pid)]
+        return Run([*words, *options]).figures()
 
     def load(self, broker: Broker, *options: str, own: bool = False) -> Figures:
         return self.start_load(broker, *options, own=own).figures()

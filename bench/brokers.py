@@ -72,6 +72,7 @@ class Broker:
 
     def __init__(self, port: int, pid: int = 0) -> None:
         self.port = port
+        self.stomp_port = 0  # 0: it does not speak STOMP
         self.pid = pid
 
     def start(self) -> float:
@@ -153,10 +154,11 @@ class Leveret(Started):
 
     name = "Leveret"
 
-    def __init__(self, directory: Path, command: str, options: str = "") -> None:
+    def __init__(self, directory: Path, command: str, options: str = "", stomp: bool = False) -> None:
         super().__init__(directory)
         self.command = command
         self.options = options
+        self.stomp = stomp
 
     def start(self) -> float:
         data = self.directory / "data"
@@ -169,6 +171,7 @@ class Leveret(Started):
         else:
             words = [*shlex.split(self.command), "serve", "--data", str(data)]
             words += ["--amqp-port", "0", "--log-format", "json"]
+            words += ["--stomp-port", "0" if self.stomp else "off", "--web-stomp-port", "off"]
             began = time.perf_counter()
             self._wait_for_ready(self.spawn(words + shlex.split(self.options)))
             if not answers(self.port):
@@ -177,14 +180,15 @@ class Leveret(Started):
 
     def _wait_for_ready(self, process: subprocess.Popen[bytes]) -> None:
         end = time.monotonic() + START_S
-        while (port := ready_port(self.log_path().read_text(errors="replace"))) == 0:
+        while (port := ready_port(log := self.log_path().read_text(errors="replace"))) == 0:
             self.check(process, end)
             time.sleep(0.002)
         self.port = port
+        self.stomp_port = ready_port(log, "stomp")
 
 
-def ready_port(log: str) -> int:
-    """The AMQP port in the `ready` line of a log in JSON lines; 0 when it is not there yet."""
+def ready_port(log: str, listener: str = "amqp") -> int:
+    """The listener's port in the `ready` line of a log in JSON lines; 0 when it is not there yet."""
     for line in log.splitlines():
         if '"ready"' not in line:
             continue
@@ -193,13 +197,13 @@ def ready_port(log: str) -> int:
         except ValueError:
             continue  # half a line
         if isinstance(entry, dict) and entry.get("event") == "ready":
-            return _amqp_port(entry)
+            return _port(entry, listener)
     return 0
 
 
-def _amqp_port(entry: dict[str, object]) -> int:
+def _port(entry: dict[str, object], listener: str) -> int:
     listeners = entry.get("addresses", entry)
-    address = listeners.get("amqp") if isinstance(listeners, dict) else None
+    address = listeners.get(listener) if isinstance(listeners, dict) else None
     return int(address.rsplit(":", 1)[1]) if isinstance(address, str) else 0
 
 
@@ -209,8 +213,9 @@ class RabbitMq310(Started):
 
     name = "RabbitMQ 3.10.8"
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, stomp: bool = False) -> None:
         super().__init__(directory)
+        self.stomp = stomp
         self.epmd: subprocess.Popen[bytes] | None = None
 
     @staticmethod
@@ -222,10 +227,12 @@ class RabbitMq310(Started):
         d.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         epmd_port = str(free_port())
-        (d / "plugins").write_text("[].")
-        (d / "rabbitmq.conf").write_text(
-            "vm_memory_high_watermark.relative = 0.6\ndisk_free_limit.absolute = 1GB\n"
-        )
+        (d / "plugins").write_text("[rabbitmq_stomp]." if self.stomp else "[].")
+        settings = "vm_memory_high_watermark.relative = 0.6\ndisk_free_limit.absolute = 1GB\n"
+        if self.stomp:
+            self.stomp_port = free_port()
+            settings += f"stomp.listeners.tcp.1 = 127.0.0.1:{self.stomp_port}\n"
+        (d / "rabbitmq.conf").write_text(settings)
         environment = {
             "HOME": str(d),
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",

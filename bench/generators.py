@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 Figures = dict[str, float]
-SOURCE = Path(__file__).resolve().parent / "load" / "pairload.c"
+SOURCES = Path(__file__).resolve().parent / "load"
 
 
 class GeneratorFailed(Exception):
@@ -23,9 +23,11 @@ def build_amqpload(source: Path, into: Path) -> Path:
     return out
 
 
-def build_pairload(into: Path) -> Path:
-    out = into / "pairload"
-    subprocess.run([os.environ.get("CC", "cc"), "-O2", "-o", str(out), str(SOURCE)], check=True)
+def build_own(name: str, into: Path) -> Path:
+    """name: of a source in load/, without its suffix."""
+    out = into / name
+    source = SOURCES / f"{name}.c"
+    subprocess.run([os.environ.get("CC", "cc"), "-O2", "-o", str(out), str(source)], check=True)
     return out
 
 

@@ -40,6 +40,8 @@ SCENARIOS: Final = (
     "durable-delay",
     "durable-maxlen",
     "durable-dead",
+    "stomp",
+    "stomp-transient",
     "client-post",
     "client-publish",
     "client-consume",

@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import backlogs, clients, features, generators, latencies, rates, sizes, workers
+from bench import backlogs, clients, features, generators, latencies, rates, sizes, stomp, workers
 from bench.bench import Bench, Line, Options
 from bench.brokers import StartFailed, Usage, port_and_pid
 from bench.client import Refused
@@ -22,6 +22,7 @@ LINES: list[Line] = [
     *rates.LINES,
     *latencies.LINES,
     *features.LINES,
+    *stomp.LINES,
     *backlogs.LINES,
     *sizes.LINES,
     *clients.LINES,
@@ -55,6 +56,12 @@ def parser() -> argparse.ArgumentParser:
         default="",
         metavar="PORT[,PID]",
         help="a running RabbitMQ (its amqp:// URL will do), or `none`",
+    )
+    p.add_argument(
+        "--rabbitmq-stomp",
+        default="",
+        metavar="PORT",
+        help="where the RabbitMQ of --rabbitmq speaks STOMP",
     )
     p.add_argument(
         "--amqpload", type=Path, metavar="PATH", help="amqpload, built; else it is built from AMQPLOAD_SRC"
@@ -147,14 +154,17 @@ def main(argv: list[str]) -> int:
         lines = chosen(arguments.names)
         if options.rabbitmq not in ("", "none"):
             port_and_pid(options.rabbitmq)
+        if options.rabbitmq_stomp:
+            port_and_pid(options.rabbitmq_stomp)
         if arguments.docs:
             merge(DOCUMENT.read_text(), arguments.docs, [])
         with tempfile.TemporaryDirectory(prefix="leveret-bench-", dir=arguments.dir) as name:
             into = Path(name)
             loads = not all(line.programs for line in lines)
             load = amqpload(arguments.amqpload, into) if loads else into
-            own = generators.build_pairload(into) if loads else into
-            bench = Bench(options, into, load, own)
+            own = generators.build_own("pairload", into) if loads else into
+            stompload = generators.build_own("stompload", into) if loads else into
+            bench = Bench(options, into, load, own, stompload)
             try:
                 figures, failures = measure(bench, lines)
             finally:

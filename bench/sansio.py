@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import struct
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bench.client import long_string, method_frame, short_string
@@ -20,13 +21,15 @@ from leveret.core.queue import Queue
 from leveret.core.restore import BrokerRestorer, BrokerSource
 from leveret.limits import LOG_SEGMENTS, SEGMENT_BYTES
 from leveret.protocol.amqp091.connection import Connection, Settings
-from leveret.protocol.amqp091.peer import Link
+from leveret.protocol.peering import Link
+from leveret.protocol.stomp.connection import StompConversation, StompSettings
 from leveret.store.memory import MemoryLog, MemoryPages
 from leveret.store.opening import finish, new_journal, read_log, replay
 from leveret.store.pager import FilePager
 
 BATCH = 200  # messages in what is read at once: 32 KB of the first line's
 ACK_EVERY = 50
+RECEIPT_EVERY = 100
 BATCHES = 20  # different ones, where messages differ: sent again and again
 BODY = b"x" * 100
 QUEUE = "q"
@@ -48,6 +51,7 @@ class Scenario:
     arguments: dict[str, object] = field(default_factory=dict)
     consumed: bool = True
     different: bool = False  # each message asks something else
+    stomp: bool = False  # by STOMP, with a receipt for each 100 messages if they are persistent
 
 
 SCENARIOS = {
@@ -61,6 +65,8 @@ SCENARIOS = {
     "durable-delay": Scenario(),
     "durable-maxlen": Scenario(arguments={"x-max-length": MAX_LENGTH}, consumed=False),
     "durable-dead": Scenario(arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": GRAVE}),
+    "stomp": Scenario(stomp=True),
+    "stomp-transient": Scenario(durable=False, stomp=True),
 }
 
 
@@ -186,9 +192,100 @@ class Settler:
             self.client.say(b"".join(said))
 
 
+class StompClient:
+    """One connection that speaks STOMP 1.2."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.sink = Sink()
+        self.peer = StompConversation(world.broker, StompSettings("bench", "0"), self.sink, True).peer
+        self.say(stomp_frame("CONNECT", "accept-version:1.2", "host:/", "login:guest", "passcode:guest"))
+        self.expect(b"CONNECTED")
+
+    def say(self, data: bytes) -> None:
+        self.peer.receive(data)
+        self.world.turn()
+
+    def expect(self, answer: bytes) -> None:
+        if not self.sink.last.startswith(answer):
+            raise SystemExit(f"bench.sansio: {answer!r} was expected, {self.sink.last!r} came")
+
+    def subscribe(self) -> None:
+        self.say(
+            stomp_frame(
+                "SUBSCRIBE",
+                "id:c",
+                f"destination:/amq/queue/{QUEUE}",
+                "ack:client",
+                "prefetch-count:1000",
+                "receipt:s",
+            )
+        )
+        self.expect(b"RECEIPT\nreceipt-id:s\n")
+
+    def ack(self, tag: int) -> bytes:
+        return stomp_frame("ACK", f"id:T_c@@{self.peer.conversation.session_id}@@{tag}")
+
+    def delivered(self) -> int:
+        (session,) = self.peer.subscribers.values()
+        return int(session.next_tag) - 1
+
+
+class StompSettler:
+    """As `Settler`, in client mode."""
+
+    def __init__(self, client: StompClient) -> None:
+        self.client = client
+        self.tag = 0
+
+    def settle(self) -> None:
+        upto = self.client.delivered()
+        said = []
+        while self.tag + ACK_EVERY <= upto:
+            self.tag += ACK_EVERY
+            said.append(self.client.ack(self.tag))
+        if said:
+            self.client.say(b"".join(said))
+
+
+def stomp_frame(command: str, *headers: str, body: bytes = b"") -> bytes:
+    return "\n".join([command, *headers, "\n"]).encode() + body + b"\0"
+
+
+def stomp_send(durable: bool, i: int) -> bytes:
+    headers = [f"destination:/queue/{QUEUE}", f"content-length:{len(BODY)}"]
+    if durable:
+        headers.append("persistent:true")
+        if (i + 1) % RECEIPT_EVERY == 0:
+            headers.append(f"receipt:{i}")
+    return stomp_frame("SEND", *headers, body=BODY)
+
+
+def run_stomp(scenario: Scenario, messages: int) -> None:
+    world = World()
+    declarer = Client(world)
+    declarer.declare(QUEUE, scenario.durable, {})
+    publisher, consumer = StompClient(world), StompClient(world)
+    consumer.subscribe()
+    settler = StompSettler(consumer)
+    batch = b"".join(stomp_send(scenario.durable, i) for i in range(BATCH))
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 100)
+    for _ in range(messages // BATCH):
+        publisher.say(batch)
+        if scenario.durable:
+            publisher.expect(b"RECEIPT\nreceipt-id:99\n")
+        settler.settle()
+    check(world, [settler], messages // BATCH * BATCH)
+
+
 def run(name: str, messages: int) -> None:
     """Take so many messages through, a whole number of batches. Ends the process when one did not arrive."""
     scenario = SCENARIOS[name]
+    if scenario.stomp:
+        run_stomp(scenario, messages)
+        return
     world = World()
     publisher, consumer = Client(world), Client(world)
     consumer.declare(QUEUE, scenario.durable, scenario.arguments)
@@ -229,7 +326,7 @@ def run(name: str, messages: int) -> None:
             )
 
 
-def check(world: World, settlers: list[Settler], messages: int) -> None:
+def check(world: World, settlers: Sequence[Settler | StompSettler], messages: int) -> None:
     """Whether all is where it belongs: with the last consumer, or all but the newest dropped. What is delayed, and
     what is to be buried, gets some turns more."""
     if not settlers:

@@ -27,6 +27,7 @@ CHILDREN: Final[dict[str, tuple[str, ...]]] = {
         "reference/api/leveret",
         "reference/with-rabbitmq",
         "reference/queues",
+        "reference/stomp",
         "reference/compatibility",
         "reference/configuration",
         "reference/cli",

@@ -41,6 +41,7 @@ class Broker:
 
     def command(self) -> list[str]:
         options = ["--data", str(self.data), "--amqp-port", str(self.port), "--log-format", "json"]
+        options += ["--stomp-port", "off", "--web-stomp-port", "off"]
         return python("leveret", "serve", *options)
 
     async def start(self) -> None:

@@ -22,7 +22,11 @@ from leveret import limits
 from leveret.config_values import (
     BOOL,
     HOST,
+    OFF,
+    OPTIONAL_PATH,
+    ORIGINS,
     PATH,
+    PORT,
     USERS,
     VHOSTS,
     WATERMARK,
@@ -37,6 +41,7 @@ from leveret.config_values import (
 from leveret.errors import ConfigError
 
 __all__ = [
+    "OFF",
     "OTHER_VARIABLES",
     "PREFIX",
     "Config",
@@ -62,6 +67,10 @@ FOREIGN_VARIABLE: Final = re.compile(
 )
 FOREIGN_VALUE: Final = ("tcp://", "udp://")
 GUEST: Final = "guest"
+STYLES: Final = choice("rabbitmq", "activemq")
+# Ports of protocols that have one unless it is off; those of TLS_PORTS are for when there is a certificate.
+TLS_PORTS: Final = ("amqps_port", "stomps_port", "web_stomps_port")
+MORE_PORTS: Final = ("stomp_port", "web_stomp_port", *TLS_PORTS)
 
 
 def default_data_dir() -> Path:
@@ -88,6 +97,25 @@ class Config:
     memory: bool = key(False, BOOL, "keep everything in memory, nothing on disk", "--memory")
     host: str = key("127.0.0.1", HOST, "address to listen on", "--host")
     amqp_port: int = key(5672, whole(0, 65535), "port of AMQP 0-9-1; 0 picks a free one", "--amqp-port")
+    stomp_port: int = key(61613, PORT, "port of STOMP", "--stomp-port")
+    web_stomp_port: int = key(
+        15674, PORT, "port of STOMP over WebSocket, at /ws (with leveret[web])", "--web-stomp-port"
+    )
+    amqps_port: int = key(5671, PORT, "port of AMQP 0-9-1 over TLS, with tls_certificate", "--amqps-port")
+    stomps_port: int = key(61614, PORT, "port of STOMP over TLS, with tls_certificate", "--stomps-port")
+    web_stomps_port: int = key(
+        15673, PORT, "port of STOMP over WebSocket over TLS, with tls_certificate", "--web-stomps-port"
+    )
+    tls_certificate: Path | None = key(
+        None, OPTIONAL_PATH, "certificate to show (PEM), with those of its chain", "--tls-certificate"
+    )
+    tls_key: Path | None = key(
+        None, OPTIONAL_PATH, "private key of the certificate, unless it is in the same file", "--tls-key"
+    )
+    tls_client_ca: Path | None = key(
+        None, OPTIONAL_PATH, "certificates of who signs for clients: without one of theirs nobody gets in",
+        "--tls-client-ca",
+    )  # fmt: skip
     log_format: str = key(
         "text", choice("text", "json"), "log lines for people or for machines", "--log-format"
     )
@@ -106,6 +134,16 @@ class Config:
     heartbeat_s: int = key(limits.HEARTBEAT_S, whole(0, 65535), "heartbeat to offer; 0 for none")
     frame_max_bytes: int = key(
         limits.FRAME_MAX_BYTES, size(limits.FRAME_MAX_BEFORE_TUNE_BYTES, 16 << 20), "largest frame to offer"
+    )
+    stomp_destinations: str = key("rabbitmq", STYLES, "what destinations mean on stomp_port and stomps_port")
+    web_stomp_destinations: str = key("rabbitmq", STYLES, "what destinations mean over WebSocket")
+    stomp_heartbeat_min_ms: int = key(
+        limits.STOMP_HEARTBEAT_MIN_MS,
+        whole(limits.STOMP_HEARTBEAT_MIN_MS, 3_600_000),
+        "shortest time between STOMP heart-beats, whatever a client asks for",
+    )
+    web_stomp_origins: tuple[str, ...] = key(
+        (), ORIGINS, "whose pages may connect over WebSocket, beside pages of this machine"
     )
     channel_max: int = key(limits.CHANNELS_PER_CONNECTION, whole(1, 65535), "channels of a connection")
     connections_max: int = key(limits.CONNECTIONS, whole(1, 1_000_000), "connections at a time")
@@ -133,6 +171,11 @@ class Config:
     segment_bytes: int = key(limits.SEGMENT_BYTES, size(8 << 20, 1 << 30), "size of a log segment")
     log_segments: int = key(limits.LOG_SEGMENTS, whole(3, 1024), "segments of the log")
     sources: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    def asks_for(self, port: str) -> bool:
+        """Whether this port was asked for, not merely left as it is."""
+        given = self.sources.get(port, "default") not in ("default", "amqp_port")
+        return given and getattr(self, port) != OFF
 
     def public(self) -> dict[str, object]:
         """The configuration without secrets, as plain values fit for JSON."""
@@ -199,6 +242,11 @@ def load(
             raise ConfigError(f"unknown key '{name}'{_meant(name, rows)}")
         if value is not None:
             take(name, rows[name].option or name, value, rows[name].option or "option")
+    if values.get("amqp_port") == 0:  # so that brokers on free ports do not meet on others
+        for name in MORE_PORTS:
+            if name not in values:
+                values[name] = 0
+                sources[name] = "amqp_port"
     made: Callable[..., Config] = Config
     config = made(**values, sources=sources)
     check(config)
@@ -250,6 +298,17 @@ def check(config: Config) -> None:
             f"message_size_max_bytes: {config.message_size_max_bytes} does not fit a log of {config.log_segments}"
             f" segments of {config.segment_bytes} bytes; allowed: a smaller size, or more log_segments or segment_bytes"
         )
+    if config.tls_certificate is None:
+        for name in ("tls_key", "tls_client_ca"):
+            if getattr(config, name) is not None:
+                raise ConfigError(
+                    f"{name}: it is of no use without tls_certificate; allowed: give both, or none"
+                )
+        for name in TLS_PORTS:
+            if config.asks_for(name):
+                raise ConfigError(
+                    f"{name}: TLS needs a certificate; allowed: give tls_certificate and tls_key, or {name} = 'off'"
+                )
     if is_loopback(config.host) or config.allow_remote_guest:
         return
     if all(user.is_guest for user in config.users.values()):

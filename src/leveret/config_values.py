@@ -94,6 +94,36 @@ def whole(low: int, high: int) -> Kind:
     return Kind(f"a whole number from {low} to {high}", parse)
 
 
+OFF: Final = -1  # instead of a port: do not listen
+
+
+def _port(value: object) -> int:
+    if value == "off":
+        return OFF
+    number = _int(value)
+    if not 0 <= number <= 65535:
+        raise ValueError
+    return number
+
+
+def _optional_path(value: object) -> Path | None:
+    if value is None or value == "":
+        return None
+    return value if isinstance(value, Path) else Path(_text(value)).expanduser()
+
+
+def _origins(value: object) -> tuple[str, ...]:
+    """Origins as browsers send them, in lower case."""
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, (list, tuple)):
+        raise ValueError
+    found = tuple(_text(name).strip().lower() for name in names if name)
+    for name in found:
+        if name not in ("*", "null") and re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", name) is None:
+            raise ValueError(f"'{name}' is no origin")
+    return found
+
+
 def seconds(low: float, high: float) -> Kind:
     def parse(value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float, str)):
@@ -217,6 +247,11 @@ HOST: Final = Kind("a host name or address", _text)
 PATH: Final = Kind(
     "a path", lambda value: value if isinstance(value, Path) else Path(_text(value)).expanduser(), str
 )
+PORT: Final = Kind("a port from 0 to 65535, or 'off'", _port, lambda value: "off" if value == OFF else value)
+OPTIONAL_PATH: Final = Kind(
+    "a path, or '' for none", _optional_path, lambda value: "" if value is None else str(value)
+)
+ORIGINS: Final = Kind("a list of origins such as 'https://example.com', '*' for all, 'null'", _origins, list)
 WATERMARK: Final = Kind(
     "a share of the machine's memory as 0.4, or a size in bytes or as '2GB'", _watermark, _show_watermark
 )

@@ -68,6 +68,26 @@ class InvalidPath(HardPeerError):
     code, name = 402, "INVALID_PATH"
 
 
+class InvalidDestination(HardPeerError):
+    """A destination in words that mean nothing, or nothing that can be done. `summary`: a title for it."""
+
+    code, name = 402, "INVALID_PATH"
+
+    def __init__(self, summary: str, text: str) -> None:
+        super().__init__(text)
+        self.summary = summary
+
+
+class FrameRefused(HardPeerError):
+    """A command that is not known, not allowed here, or says not all that it has to. `summary`: a title for it."""
+
+    code, name = 503, "COMMAND_INVALID"
+
+    def __init__(self, summary: str, text: str) -> None:
+        super().__init__(text)
+        self.summary = summary
+
+
 class LoginRefused(HardPeerError):
     code, name = 403, "ACCESS_REFUSED"
 

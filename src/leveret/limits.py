@@ -10,11 +10,17 @@ FRAME_MIN_BYTES: Final = 4_096  # AMQP 0-9-1, 4.2.3: the least a peer must take
 FRAME_MAX_BEFORE_TUNE_BYTES: Final = 8_192  # RabbitMQ's initial_frame_max
 CHANNELS_PER_CONNECTION: Final = 2_047
 HEARTBEAT_S: Final = 60
+STOMP_HEARTBEAT_MIN_MS: Final = 1_000  # the clock is looked at twice a second
 HANDSHAKE_TIMEOUT_S: Final = 10
 CONNECTIONS: Final = 65_536
 RESERVED_DESCRIPTORS: Final = (
     40  # file descriptors that connections do not get: the store's, the log's, the loop's
 )
+
+# WebSocket
+WEB_REQUEST_BYTES: Final = 16_384  # of the HTTP request that opens it
+WEB_MESSAGE_EXTRA_BYTES: Final = 131_072  # a message may be so much larger than a body, for headers
+WEB_BEFORE_LOGIN_BYTES: Final = 131_072  # of a message from a client that has not logged in
 
 # messages and tables
 MESSAGE_SIZE_BYTES: Final = 16_777_216  # RabbitMQ 4.x: max_message_size
@@ -22,6 +28,15 @@ MESSAGE_SIZE_CEILING_BYTES: Final = 536_870_912
 TABLE_DEPTH: Final = 64
 TABLE_SIZE_BYTES: Final = 1_048_576
 SHORT_STRING_BYTES: Final = 255
+HEADERS_PER_FRAME: Final = 100  # of protocols whose headers are lines of text, as RabbitMQ
+HEADER_LINE_BYTES: Final = 8_192
+HEADER_BLOCK_BYTES: Final = 65_536
+COMMAND_BYTES: Final = 32  # of the first line of a frame
+TRANSACTIONS_PER_CONNECTION: Final = 16  # at a time, as RabbitMQ
+HEADS_CACHED: Final = (
+    256  # sets of headers that a connection publishes with, known without reading them again
+)
+HEAD_CACHED_BYTES: Final = 2_048
 
 # one turn of the loop
 REPLIES_UNSENT_BYTES: Final = 16_777_216  # with so much unsent output a requester gets no direct replies

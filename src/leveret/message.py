@@ -12,6 +12,7 @@ from typing import Final
 from leveret.native import i64, mypyc_attr
 
 AMQP091: Final = 1  # data: content header frame and body frames, as received (AMQP 0-9-1, 4.2.6)
+STOMP: Final = 2  # data: header lines in STOMP 1.2's escapes, an empty line, the body
 
 OVERHEAD_BYTES: Final[i64] = 640
 

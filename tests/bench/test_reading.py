@@ -31,6 +31,11 @@ def test_the_port_is_in_the_ready_line(log: str, port: int) -> None:
     assert ready_port(log) == port
 
 
+def test_a_listener_s_port_is_beside_it() -> None:
+    log = '{"event": "ready", "addresses": {"amqp": "127.0.0.1:4711", "stomp": "127.0.0.1:61613"}}\n'
+    assert (ready_port(log), ready_port(log, "stomp"), ready_port(log, "web_stomp")) == (4711, 61613, 0)
+
+
 @pytest.mark.parametrize(
     ("text", "address"),
     [

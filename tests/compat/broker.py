@@ -72,7 +72,8 @@ class Leveret:
         self.data.mkdir(parents=True, exist_ok=True)
         python = os.environ.get("COMPAT_PYTHON", sys.executable)
         command = [python, "-m", "leveret", "serve", "--data", str(self.data / "store")]
-        command += ["--amqp-port", str(self.address.port), "--log-format", "json", *self.options]
+        command += ["--amqp-port", str(self.address.port), "--log-format", "json"]
+        command += ["--stomp-port", "0", "--web-stomp-port", "off", *self.options]
         offset = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("a") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, text=True)

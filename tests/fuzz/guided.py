@@ -1,4 +1,4 @@
-"""The process in which atheris runs: its options are libFuzzer's, then the folder of the corpus."""
+"""The process in which atheris runs: the target's name, libFuzzer's options, then the folder of the corpus."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import sys
 import atheris  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
 with atheris.instrument_imports(include=["leveret"]):
-    from tests.fuzz import fuzz_amqp091
+    from tests.fuzz.targets import TARGETS
 
 if __name__ == "__main__":
-    atheris.Setup(sys.argv, fuzz_amqp091.one_input)
+    target = TARGETS[sys.argv.pop(1)]
+    atheris.Setup(sys.argv, target.one_input)
     atheris.Fuzz()

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from librt.strings import BytesWriter
 
 from leveret.core.access import User
-from leveret.protocol.amqp091.channel import AmqpChannel
+from leveret.core.session import Session
 from leveret.protocol.amqp091.connection import Connection, Settings
-from leveret.protocol.amqp091.peer import AmqpPeer, Link
+from leveret.protocol.amqp091.peer import AmqpPeer
+from leveret.protocol.peering import Link
 from leveret.wire import methods, requests
 from leveret.wire.frames import (
     FRAME_BODY,
@@ -50,10 +51,10 @@ class MemoryLink(Link):
     def write(self, parts: list[bytes]) -> None:
         self.sent.extend(parts)
 
-    def pause_for(self, channel: AmqpChannel) -> None:
+    def pause_for(self, session: Session) -> None:
         self.paused = True
 
-    def resume_for(self, channel: AmqpChannel) -> None:
+    def resume_for(self, session: Session) -> None:
         self.paused = False
 
     def hears(self) -> bool:

@@ -30,9 +30,10 @@ class Stage:
     Each publisher sends so many messages at most; the backlog has a limit of its own.
     """
 
-    def __init__(self, ledger: Ledger, port: int, publishes: int, turnover: int) -> None:
+    def __init__(self, ledger: Ledger, port: int, stomp_port: int, publishes: int, turnover: int) -> None:
         self.ledger = ledger
         self.port = port
+        self.stomp_port = stomp_port
         self.publishes = publishes
         self.turnover = turnover
         self.over = threading.Event()  # the broker is about to be killed: what breaks now, may

@@ -37,6 +37,7 @@ class Broker:
         self.preexec = preexec
         self.module = module  # that has the command line
         self.port = 0
+        self.stomp_port = 0
         self.process: subprocess.Popen[bytes] | None = None
         self._log_from = 0
 
@@ -48,7 +49,8 @@ class Broker:
     def launch(self) -> None:
         """Start it without waiting for anything."""
         command = [sys.executable, "-m", *self.module.split(), "serve", "--data", str(self.directory)]
-        command += ["--amqp-port", "0", "--log-format", "json", *self.options]
+        command += ["--amqp-port", "0", "--stomp-port", "0", "--web-stomp-port", "off"]
+        command += ["--log-format", "json", *self.options]
         self._log_from = self.log_file.stat().st_size if self.log_file.exists() else 0
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
@@ -65,6 +67,7 @@ class Broker:
                 addresses = entry["addresses"]
                 assert isinstance(addresses, dict)
                 self.port = int(str(addresses["amqp"]).rpartition(":")[2])
+                self.stomp_port = int(str(addresses["stomp"]).rpartition(":")[2])
                 return True
         if ended:
             raise BrokerFailed(f"the broker ended while it started:\n{self.log_text()}")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import actors, featured
+from . import actors, featured, stomping
 from .actors import BACKLOG, COPY, FANOUT, QUEUES, WORK, Stage
 from .broker import Broker, BrokerFailed
 from .client import Client, Closed, Delivery, Window
@@ -81,8 +81,9 @@ class Torture:
     def one_cycle(self, cycle: int) -> None:
         started = time.monotonic()
         before = self.counts()
-        stage = Stage(self.ledger, self.broker.port, PUBLISHES, BACKLOG_TURNOVER)
+        stage = Stage(self.ledger, self.broker.port, self.broker.stomp_port, PUBLISHES, BACKLOG_TURNOVER)
         cast = actors.cast(stage, self.seed) + featured.cast(stage, self.fates, self.seed)
+        cast += stomping.cast(stage, self.seed)
         for actor in cast:
             actor.start()
         stage.over.wait(self.dice.uniform(0.3, 2.5))  # nobody sets it yet: a pause

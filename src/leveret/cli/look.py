@@ -22,7 +22,10 @@ LISTINGS: Final[dict[str, tuple[tuple[str, ...], bool]]] = {
     ),
     "exchanges": (("name", "type", "durable", "auto_delete", "internal", "arguments"), True),
     "bindings": (("source", "destination", "destination_kind", "routing_key", "arguments"), True),
-    "connections": (("name", "user", "vhost", "state", "channels", "client", "blocked"), False),
+    "connections": (
+        ("name", "protocol", "transport", "user", "vhost", "state", "channels", "client", "blocked"),
+        False,
+    ),
     "channels": (
         ("connection", "number", "consumers", "unacknowledged", "prefetch", "confirm", "transactional"),
         False,

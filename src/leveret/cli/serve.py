@@ -27,7 +27,8 @@ def from_table(function: Decorated) -> Decorated:
         "--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="Configuration file (TOML)."
     )(function)
     for row in reversed(rows):
-        text = f"{row.help[0].upper()}{row.help[1:]} (default {row.kind.show(row.default)}; {row.variable})."
+        default = "none" if row.kind.show(row.default) == "" else row.kind.show(row.default)
+        text = f"{row.help[0].upper()}{row.help[1:]} (default {default}; {row.variable})."
         if isinstance(row.default, bool):
             function = click.option(row.option, row.name, is_flag=True, default=None, help=text)(function)
         else:

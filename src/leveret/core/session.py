@@ -292,6 +292,11 @@ class Session:
         for c in self.consumers.values():
             c.queue.wake()
 
+    def consumer_of(self, tag: i64) -> Consumer | None:
+        """Who got this delivery, which is unsettled. None if there is no such delivery."""
+        i = self._find(tag)
+        return None if i < 0 else self.runs[i].consumer
+
     def unsettled(self) -> list[Run]:
         return self.runs[self.head :]
 

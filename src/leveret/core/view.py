@@ -3,6 +3,9 @@
 A message keeps its publisher's bytes; each protocol registers a view of its own that finds things in them when
 somebody asks. Nothing here is on the way of a message that asks for nothing.
 
+The one vocabulary between protocols are AMQP 0-9-1's properties with its typed headers: a consumer that speaks another
+protocol than the publisher did gets what `properties` and `body` say, in its own words.
+
 Where the core hands over header fields it has them encoded as in an AMQP 0-9-1 field table (wire/table.py), so that a
 protocol which has the same tables need not look into them.
 """
@@ -15,6 +18,7 @@ from leveret.core.destination import Routed, Table
 from leveret.errors import Bug
 from leveret.message import Message
 from leveret.native import i64, mypyc_attr
+from leveret.wire.properties import Properties
 from leveret.wire.splice import Names
 
 
@@ -22,6 +26,14 @@ from leveret.wire.splice import Names
 class View:
     def headers(self, m: Message) -> Table:
         """All of them, decoded."""
+        raise NotImplementedError
+
+    def properties(self, m: Message) -> Properties:
+        """Everything that it says of itself, decoded: how another protocol is told of it."""
+        raise NotImplementedError
+
+    def body(self, m: Message) -> bytes:
+        """Its body in one piece."""
         raise NotImplementedError
 
     def delay_ms(self, m: Message) -> i64:

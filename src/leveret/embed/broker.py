@@ -25,6 +25,7 @@ from leveret.core.queue import Queue
 from leveret.embed.clock import MovableClock
 from leveret.embed.look import Waiting, waiting
 from leveret.errors import ClientError, ConfigError, StoreError
+from leveret.server.listeners import KINDS, Listeners
 from leveret.server.server import GOODBYE_S, Server
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ OWN: Final = {
     "memory": "data=None",
     "host": "listen=",
     "amqp_port": "listen=",
+    **{kind.key: f"listen_{kind.name}=" for kind in KINDS.values()},
     "log_format": "the logging module, for the logger 'leveret'",
     "log_level": "the logging module, for the logger 'leveret'",
 }
@@ -48,6 +50,8 @@ class Broker:
 
     data: None for memory, or the directory of everything durable.
     listen: None, or "host:port" to take connections at; port 0 picks a free one, see `url`.
+    listen_stomp, listen_web_stomp, listen_amqps, listen_stomps, listen_web_stomps: the same for other protocols, see
+    `addresses`; those with an s at the end (TLS) want `tls_certificate` and `tls_key` among the settings.
     clock: what it takes for the time (default: the system's, which `advance` moves).
     settings: keys of the configuration, such as `message_size_max_bytes=1000`. The environment is not looked at.
     Raises ConfigError.
@@ -58,6 +62,11 @@ class Broker:
         data: str | os.PathLike[str] | None = None,
         listen: str | None = None,
         *,
+        listen_stomp: str | None = None,
+        listen_web_stomp: str | None = None,
+        listen_amqps: str | None = None,
+        listen_stomps: str | None = None,
+        listen_web_stomps: str | None = None,
         clock: Clock | None = None,
         **settings: object,
     ) -> None:
@@ -70,6 +79,17 @@ class Broker:
         if listen is not None:
             options["host"], options["amqp_port"] = _address(listen)
         self.config = config.load(None, {}, options)
+        asked = {
+            "stomp": listen_stomp,
+            "web_stomp": listen_web_stomp,
+            "amqps": listen_amqps,
+            "stomps": listen_stomps,
+            "web_stomps": listen_web_stomps,
+        }
+        self._more = {name: address for name, address in asked.items() if address is not None}
+        for name, address in self._more.items():
+            self._check_host(_address(address, f"listen_{name}")[0])
+        self._listeners = Listeners(self.config)
         self.clock = MovableClock() if clock is None else clock
         self._wanted = listen
         self._server: Server | None = None
@@ -94,6 +114,8 @@ class Broker:
         self._ending = None
         try:
             await server.start(listen=self._wanted is not None)
+            for name, where in self._more.items():
+                self._listeners.open(server, name, *_address(where))
         except BaseException:
             await self.stop(0)
             raise
@@ -187,9 +209,12 @@ class Broker:
         if server.listener is not None:
             raise ClientError(f"this broker listens already, at {self.url}")
         host, port = _address(address)
-        config.check(dataclasses.replace(self.config, host=host))
+        self._check_host(host)
         server.listen(host, port)
         return self.url
+
+    def _check_host(self, host: str) -> None:
+        config.check(dataclasses.replace(self.config, host=host))
 
     @property
     def listening(self) -> bool:
@@ -204,6 +229,27 @@ class Broker:
                 "this broker does not listen: make it with listen='127.0.0.1:0', or call listen()"
             )
         return server.address
+
+    @property
+    def addresses(self) -> dict[str, tuple[str, int]]:
+        """Host and port of every listener, by its name: `amqp`, `stomp`, `web_stomp`, ..."""
+        return {name: listener.address for name, listener in self.server.listeners.items()}
+
+    @property
+    def stomp_address(self) -> tuple[str, int]:
+        """Host and port of STOMP. Raises ClientError when it does not listen."""
+        return self._address_of("stomp")
+
+    @property
+    def web_stomp_address(self) -> tuple[str, int]:
+        """Host and port of STOMP over WebSocket. Raises ClientError when it does not listen."""
+        return self._address_of("web_stomp")
+
+    def _address_of(self, name: str) -> tuple[str, int]:
+        found = self.addresses.get(name)
+        if found is None:
+            raise ClientError(f"this broker does not listen for it: make it with listen_{name}='{ANY_PORT}'")
+        return found
 
     @property
     def credentials(self) -> tuple[str, str] | None:
@@ -266,8 +312,8 @@ class Broker:
                 await self._here().catch_up()
 
 
-def _address(text: str) -> tuple[str, int]:
+def _address(text: str, option: str = "listen") -> tuple[str, int]:
     match = ADDRESS.fullmatch(text)
     if match is None or int(match["port"]) > 65_535:
-        raise ConfigError(f"listen: {text!r} is not allowed; allowed: 'host:port', such as '{ANY_PORT}'")
+        raise ConfigError(f"{option}: {text!r} is not allowed; allowed: 'host:port', such as '{ANY_PORT}'")
     return match["host"].strip("[]") or "127.0.0.1", int(match["port"])

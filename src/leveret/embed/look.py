@@ -1,4 +1,4 @@
-"""What waits in a queue, looked at without taking anything. Knows lanes, pages and the frames of a message."""
+"""What waits in a queue, looked at without taking anything. Knows lanes and pages, and no protocol."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from dataclasses import dataclass, field
 
 from leveret.core.page import OUT
 from leveret.core.queue import Queue
+from leveret.core.view import view_of
 from leveret.errors import StoreError
 from leveret.message import Message
-from leveret.wire.properties import Properties, decode_properties
-
-FRAME_HEAD_BYTES = 7
-PROPERTIES_AT = 19  # in a content header frame: class, weight and body size before them
+from leveret.wire.properties import Properties
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +51,12 @@ def waiting(queue: Queue) -> list[Waiting]:
 
 def as_waiting(m: Message, queue: str = "", redelivered: bool = False) -> Waiting:
     at = 1 + m.route[0]
-    data = m.data
-    header_end = FRAME_HEAD_BYTES + int.from_bytes(data[3:7], "big")
-    parts = []
-    start = header_end + 1
-    while start < len(data):
-        size = int.from_bytes(data[start + 3 : start + 7], "big")
-        parts.append(data[start + FRAME_HEAD_BYTES : start + FRAME_HEAD_BYTES + size])
-        start += size + FRAME_HEAD_BYTES + 1
+    view = view_of(m)
     return Waiting(
-        b"".join(parts),
+        view.body(m),
         m.route[1:at].decode("utf-8", "surrogateescape"),
         m.route[at + 1 : at + 1 + m.route[at]].decode("utf-8", "surrogateescape"),
         queue,
         redelivered,
-        decode_properties(data, PROPERTIES_AT, header_end),
+        view.properties(m),
     )

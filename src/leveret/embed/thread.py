@@ -104,6 +104,21 @@ class ThreadedBroker:
         return self.broker.url if self.broker.listening else self.broker.listen(ANY_PORT)
 
     @property
+    def addresses(self) -> dict[str, tuple[str, int]]:
+        """Host and port of every listener, by its name: `amqp`, `stomp`, `web_stomp`, ..."""
+        return self.call(lambda: self.broker.addresses)
+
+    @property
+    def stomp_address(self) -> tuple[str, int]:
+        """Host and port of STOMP. Raises ClientError when it does not listen."""
+        return self.call(lambda: self.broker.stomp_address)
+
+    @property
+    def web_stomp_address(self) -> tuple[str, int]:
+        """Host and port of STOMP over WebSocket. Raises ClientError when it does not listen."""
+        return self.call(lambda: self.broker.web_stomp_address)
+
+    @property
     def running(self) -> bool:
         return self.broker.running
 

@@ -12,7 +12,7 @@ import binascii
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from leveret import build
 from leveret._version import VERSION
@@ -28,13 +28,11 @@ from leveret.core.vhost import VHost
 from leveret.core.view import Seen
 from leveret.errors import CommandInvalid, ContentTooLarge, NotFound, PreconditionFailed
 from leveret.message import ACCEPTED, RELEASED, Message
-from leveret.protocol.amqp091.channel import AmqpChannel
-from leveret.protocol.amqp091.connection import STATES, Connection
 from leveret.protocol.amqp091.copies import copy_keys, cut_bcc
 from leveret.server import admin_socket
 from leveret.server.admin import AdminServer, Args, Command
+from leveret.server.admin_connections import Connected, connection_row
 from leveret.server.admin_message import (
-    client_name,
     make_message,
     message_row,
     plain,
@@ -49,16 +47,6 @@ if TYPE_CHECKING:
 
 YIELD_EVERY: Final = 256  # rows between two looks at the loop
 T = TypeVar("T")
-
-
-class Connected(Protocol):
-    """A connection as the server keeps it. name: both ends' addresses, `127.0.0.1:40000 -> 127.0.0.1:5672`."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def connection(self) -> Connection: ...
 
 
 class Commands:
@@ -122,7 +110,7 @@ class Commands:
             "publishing_blocked": self.broker.blocked or "no",
             "vhosts": sorted(self.broker.vhosts),
             "connections": len(opened),
-            "channels": sum(len(each.connection.peer.channels) for each in opened),
+            "channels": sum(len(each.connection.the_peer().sessions()) for each in opened),
             **counts,
             "replies_dropped": sum(vhost.replies.dropped for vhost in self.broker.vhosts.values()),
         }
@@ -159,60 +147,39 @@ class Commands:
         ]
 
     async def list_connections(self, args: Args) -> object:
-        return [
-            {
-                "name": each.name,
-                "user": each.connection.user.name,
-                "vhost": each.connection.vhost_name,
-                "state": STATES[each.connection.state],
-                "channels": len(each.connection.peer.channels),
-                "client": client_name(each.connection.client_properties),
-                "blocked": bool(each.connection.blocked),
-                "heartbeat_s": int(each.connection.heartbeat_s),
-                "frame_max_bytes": int(each.connection.peer.frame_max),
-                "channel_max": int(each.connection.channel_max),
-                "received_bytes": int(each.connection.peer.received_bytes),
-                "sent_bytes": int(each.connection.peer.sent_bytes),
-                "client_properties": plain(each.connection.client_properties),
-            }
-            async for each in unhurried(list(self.connections()))
-        ]
+        return [connection_row(each) async for each in unhurried(list(self.connections()))]
 
     async def channels(self, args: Args) -> object:
         return [
             {
-                "connection": name,
-                "number": int(channel.number),
-                "user": channel.peer.connection.user.name,
-                "vhost": channel.peer.connection.vhost_name,
-                "consumers": len(channel.consumers),
-                "unacknowledged": int(channel.out),
-                "prefetch": int(channel.default_prefetch),
-                "channel_prefetch": int(channel.prefetch),
-                "confirm": channel.confirms is not None,
-                "transactional": channel.tx is not None,
+                "connection": each.name,
+                **each.connection.session_row(session),
+                "user": each.connection.user.name,
+                "vhost": each.connection.vhost_name,
+                "consumers": len(session.consumers),
+                "unacknowledged": int(session.out),
             }
-            async for name, channel in unhurried(self._channels())
+            async for each, session in unhurried(self._sessions())
         ]
 
-    def _channels(self) -> list[tuple[str, AmqpChannel]]:
+    def _sessions(self) -> list[tuple[Connected, Session]]:
         return [
-            (each.name, channel)
+            (each, session)
             for each in self.connections()
-            for channel in each.connection.peer.channels.values()
+            for session in each.connection.the_peer().sessions()
         ]
 
     async def consumers(self, args: Args) -> object:
         vhost = self.vhost(args)
         rows: list[dict[str, object]] = []
-        async for name, channel in unhurried(self._channels()):
-            if channel.peer.vhost is vhost:
+        async for each, session in unhurried(self._sessions()):
+            if each.connection.vhost is vhost:
                 rows += [
                     {
                         "queue": consumer.queue.name,
                         "tag": consumer.tag,
-                        "connection": name,
-                        "channel": int(channel.number),
+                        "connection": each.name,
+                        "channel": each.connection.session_row(session)["number"],
                         "ack_required": not consumer.no_ack,
                         "exclusive": consumer.exclusive,
                         "active": serving.is_active(consumer),
@@ -222,7 +189,7 @@ class Commands:
                         "unacknowledged": int(consumer.out),
                         "arguments": plain(consumer.arguments),
                     }
-                    for consumer in channel.consumers.values()
+                    for consumer in session.consumers.values()
                 ]
         return rows
 
@@ -398,7 +365,7 @@ async def start(server: Server, backup: Callable[[str], Awaitable[object]] | Non
     def facts() -> dict[str, object]:
         return {
             "data_dir": "in memory" if config.memory else str(config.data_dir),
-            "amqp": f"{server.address[0]}:{server.address[1]}",
+            **server.addresses(),
             "uptime_s": round(time.monotonic() - started_s, 1),
         }
 

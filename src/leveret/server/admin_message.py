@@ -1,6 +1,6 @@
 """Messages and AMQP values as plain values for JSON, and back: what the admin commands publish and show.
 
-Knows the frames a message of AMQP 0-9-1 is kept as (specification, 4.2.6); knows neither queues nor sockets.
+What is published by them is an AMQP 0-9-1 message. Knows neither queues nor sockets.
 """
 
 from __future__ import annotations
@@ -11,16 +11,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
+from leveret.core.view import view_of
 from leveret.errors import CommandInvalid
-from leveret.limits import FRAME_MIN_BYTES, SHORT_STRING_BYTES
-from leveret.message import AMQP091, Message
-from leveret.wire.properties import Properties, decode_properties, encode_properties
+from leveret.limits import SHORT_STRING_BYTES
+from leveret.message import Message
+from leveret.protocol.amqp091.foreign import made
+from leveret.wire.properties import Properties
 
-FRAME_END: Final = b"\xce"
-HEADER_FRAME: Final = 2
-BODY_FRAME: Final = 3
-FRAME_OVERHEAD_BYTES: Final = 8
-CLASS_BASIC: Final = 60
 SETTABLE: Final = {
     "content_type": str, "content_encoding": str, "headers": dict, "priority": int, "correlation_id": str,
     "reply_to": str, "expiration": str, "message_id": str, "timestamp": int, "type": str, "app_id": str,
@@ -57,24 +54,7 @@ def raw_route(exchange: str, key: str) -> bytes:
 
 def make_message(properties: Properties, route: bytes, body: bytes) -> Message:
     """A message as if it had been received, in frames that every consumer takes, so that none is re-cut."""
-    header = (
-        CLASS_BASIC.to_bytes(2, "big")
-        + b"\0\0"
-        + len(body).to_bytes(8, "big")
-        + encode_properties(properties)
-    )
-    frames = [_frame(HEADER_FRAME, header)]
-    step = (
-        FRAME_MIN_BYTES - FRAME_OVERHEAD_BYTES
-        if len(body) < FRAME_MIN_BYTES
-        else 131_072 - FRAME_OVERHEAD_BYTES
-    )
-    frames += [_frame(BODY_FRAME, body[at : at + step]) for at in range(0, len(body), step)]
-    return Message(b"".join(frames), route, len(body), properties.delivery_mode == 2, AMQP091)
-
-
-def _frame(kind: int, payload: bytes) -> bytes:
-    return bytes([kind, 0, 1]) + len(payload).to_bytes(4, "big") + payload + FRAME_END
+    return made(properties, body, route, properties.delivery_mode == 2)
 
 
 def message_row(message: Message, redelivered: bool) -> dict[str, object]:
@@ -86,15 +66,9 @@ def message_row(message: Message, redelivered: bool) -> dict[str, object]:
         "redelivered": redelivered,
         "size_bytes": int(message.size_bytes),
     }
-    header_end = 7 + int.from_bytes(message.data[3:7], "big")
-    row["properties"] = plain(decode_properties(message.data, 19, header_end).as_dict())
-    parts = []
-    start = header_end + 1
-    while start < len(message.data):
-        size_bytes = int.from_bytes(message.data[start + 3 : start + 7], "big")
-        parts.append(message.data[start + 7 : start + 7 + size_bytes])
-        start += size_bytes + FRAME_OVERHEAD_BYTES
-    row["body"] = base64.b64encode(b"".join(parts)).decode()
+    view = view_of(message)
+    row["properties"] = plain(view.properties(message).as_dict())
+    row["body"] = base64.b64encode(view.body(message)).decode()
     return row
 
 

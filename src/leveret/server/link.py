@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from leveret import limits
-from leveret.protocol.amqp091.connection import CLOSED, Connection
-from leveret.protocol.amqp091.peer import Link
+from leveret.core.session import Session
+from leveret.protocol.amqp091.connection import Connection
+from leveret.protocol.peering import Conversation, Link
 
 if TYPE_CHECKING:
-    from leveret.protocol.amqp091.channel import AmqpChannel
     from leveret.server.server import Server
 
 READ_BYTES = limits.READ_CHUNK_BYTES
@@ -26,12 +26,21 @@ LINGER_MS = 2_000
 LAST_WORDS_MS = 10_000  # in which what a connection that has ended still has to say must be taken
 # A client that reads nothing while it goes on asking is not read from either.
 OUTPUT_LIMIT_BYTES = 4 * limits.OUTPUT_HIGH_BYTES
+WITHOUT_A_CLOSE = "closed by the client without a close"
+
+
+Speak = Callable[[Link, bool], Conversation]
 
 
 class ServerLink(Link):
-    """What the server knows of a connection, whatever carries it. `number`: its file descriptor, or one below 0."""
+    """What the server knows of a connection, whatever carries it. `number`: its file descriptor, or one below 0; `speak`
+    begins the conversation (AMQP 0-9-1 unless it is given)."""
 
-    def __init__(self, server: Server, number: int, name: str, loopback: bool) -> None:
+    transport_name = ""  # what carries it, for people
+
+    def __init__(
+        self, server: Server, number: int, name: str, loopback: bool, speak: Speak | None = None
+    ) -> None:
         self.server = server
         self.number = number
         self.name = name
@@ -41,8 +50,12 @@ class ServerLink(Link):
         self.shut = False  # our side is: everything is sent
         self.lingers_until_ms = 0  # the conversation is over; when to give up waiting for the other side
         self.waits = False  # the peer holds frames for an answer: nothing more is read
-        self.connection = Connection(server.broker, server.settings, self, loopback)
-        self.peer = self.connection.peer
+        self.connection: Conversation = (
+            Connection(server.broker, server.settings, self, loopback)
+            if speak is None
+            else speak(self, loopback)
+        )
+        self.peer = self.connection.the_peer()
         self.receive: Callable[[bytes], None] = self.peer.receive
 
     def pause(self) -> None:
@@ -58,17 +71,25 @@ class ServerLink(Link):
             self.server.paused.discard(self)
             self.start_reading()
 
-    def pause_for(self, channel: AmqpChannel) -> None:
+    def pause_for(self, session: Session) -> None:
         self.waits = True
         self.pause()
 
-    def resume_for(self, channel: AmqpChannel) -> None:
+    def resume_for(self, session: Session) -> None:
         if self.waits:
             self.waits = False
             self.resume()
 
     def hears(self) -> bool:
         return self.reading
+
+    def is_over(self) -> bool:
+        """Whether nothing more is to be said but what is written already."""
+        return self.connection.is_over()
+
+    def why(self) -> str:
+        """Why it ended, now that the stream has; empty if it was in good order."""
+        return self.connection.close_reason if self.is_over() else WITHOUT_A_CLOSE
 
     def start_reading(self) -> None:
         raise NotImplementedError
@@ -82,9 +103,13 @@ class ServerLink(Link):
 
 
 class TcpLink(ServerLink):
-    def __init__(self, server: Server, sock: socket.socket, address: tuple[str, int]) -> None:
+    transport_name = "tcp"
+
+    def __init__(
+        self, server: Server, sock: socket.socket, address: tuple[str, int], speak: Speak | None = None
+    ) -> None:
         loopback = address[0].startswith("127.") or address[0] in ("::1", "::ffff:127.0.0.1")
-        super().__init__(server, sock.fileno(), f"{address[0]}:{address[1]}", loopback)
+        super().__init__(server, sock.fileno(), f"{address[0]}:{address[1]}", loopback, speak)
         self.sock = sock
         self.fd = sock.fileno()
         self.backlog: deque[bytes | memoryview] = deque()
@@ -110,8 +135,7 @@ class TcpLink(ServerLink):
             self.lost(error.strerror or "connection lost")
             return
         if not data:
-            polite = self.connection.state == CLOSED
-            self.lost(self.connection.close_reason if polite else "closed by the client without a close")
+            self.lost(self.why())
             return
         server.budget -= len(data)
         server.schedule()
@@ -147,8 +171,8 @@ class TcpLink(ServerLink):
                 self.server.loop.add_writer(self.fd, self.on_writable)
         elif parts:
             self._keep(parts, 0)
-        if self.connection.state == CLOSED:
-            self._end()
+        if self.is_over():
+            self.end()
         elif self.peer.unsent > OUTPUT_LIMIT_BYTES:
             self.pause()
 
@@ -190,12 +214,12 @@ class TcpLink(ServerLink):
             self.server.schedule()
         if not backlog:
             self.server.loop.remove_writer(self.fd)
-            if self.connection.state == CLOSED:
-                self._end()
+            if self.is_over():
+                self.end()
 
     # ---- the end
 
-    def _end(self) -> None:
+    def end(self) -> None:
         """The conversation is over. Once everything is sent, say so, and read on for a while, since closing with
         unread input resets the connection and takes our last words with it."""
         if self.backlog:
@@ -207,16 +231,16 @@ class TcpLink(ServerLink):
         self.shut = True
         self.lingers_until_ms = self.server.now_ms + LINGER_MS
         self.connection.lost()
-        try:
-            if (
-                not self.connection.client_ends
-            ):  # some clients take an end of stream before theirs for a failure
-                self.sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            self.lost(self.connection.close_reason)
-            return
+        if not self.connection.client_ends:  # some clients take an end of stream before theirs for a failure
+            self.end_stream()
         self.waits = False
         self.resume()
+
+    def end_stream(self) -> None:
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.lost(self.why())
 
     def lost(self, reason: str) -> None:
         if self.closed:

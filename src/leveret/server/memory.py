@@ -14,8 +14,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from leveret import limits
-from leveret.protocol.amqp091.connection import CLOSED
-from leveret.server.link import LAST_WORDS_MS, LINGER_MS, OUTPUT_LIMIT_BYTES, ServerLink
+from leveret.server.link import LAST_WORDS_MS, LINGER_MS, OUTPUT_LIMIT_BYTES, WITHOUT_A_CLOSE, ServerLink
 
 if TYPE_CHECKING:
     from leveret.server.server import Server
@@ -175,6 +174,8 @@ class MemoryTransport(asyncio.Transport):
 class MemoryLink(ServerLink):
     """The broker's end."""
 
+    transport_name = "memory"
+
     def __init__(self, server: Server, number: int, protocol: asyncio.BaseProtocol) -> None:
         super().__init__(server, number, f"memory:{-number}", True)
         self.inbox: deque[bytes] = deque()
@@ -213,8 +214,7 @@ class MemoryLink(ServerLink):
             return
         if not self.inbox:
             if self.left:
-                polite = self.connection.state == CLOSED
-                self.lost(self.connection.close_reason if polite else "closed by the client without a close")
+                self.lost(self.why())
             return
         if server.budget > 0:
             data = self._next()
@@ -255,7 +255,7 @@ class MemoryLink(ServerLink):
         if at_once:
             self.inbox.clear()
             self.inbox_bytes = 0
-            self.server.loop.call_soon(self.lost, "closed by the client without a close")
+            self.server.loop.call_soon(self.lost, WITHOUT_A_CLOSE)
         else:
             self.start_reading()
 
@@ -269,7 +269,7 @@ class MemoryLink(ServerLink):
             for part in parts:
                 self.peer.unsent += len(part)
             self.deliver_soon()
-        if self.connection.state == CLOSED:
+        if self.is_over():
             self._end()
         elif self.peer.unsent > OUTPUT_LIMIT_BYTES:
             self.pause()
@@ -308,7 +308,7 @@ class MemoryLink(ServerLink):
                 self.resume()
         if backlog:
             self.deliver_soon()
-        elif self.connection.state == CLOSED:
+        elif self.is_over():
             self._end()
 
     # ---- the end

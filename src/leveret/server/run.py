@@ -13,6 +13,7 @@ from leveret import logs
 from leveret.config import Config
 from leveret.errors import StoreError
 from leveret.server import admin_commands, backup, notify
+from leveret.server.listeners import Listeners
 from leveret.server.server import Server
 
 log = logs.get("server")
@@ -51,10 +52,12 @@ async def serve(config: Config) -> int:
     loop = asyncio.get_running_loop()
     raise_descriptors()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    listeners = Listeners(config)  # what cannot be is found out before anything is touched
     server = Server(config)
     gc.disable()  # millions of new objects, none of them garbage
     server.open()
     await server.start()
+    listeners.open_wanted(server)
     gc.collect()
     gc.freeze()
     gc.set_threshold(200_000, 20, 100)
@@ -64,7 +67,7 @@ async def serve(config: Config) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, wanted.set)
     notify.notify("READY=1")
-    logs.ready({"amqp": f"{server.address[0]}:{server.address[1]}"})
+    logs.ready(server.addresses())
     assert server.fatal is not None
     server.fatal.add_done_callback(lambda _: wanted.set())
     await wanted.wait()

@@ -12,7 +12,6 @@ import contextlib
 import errno
 import logging
 import platform
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from leveret.core.broker import Broker
 from leveret.errors import ConnectionForced, LeveretError
 from leveret.protocol.amqp091 import connection as amqp
 from leveret.server.link import ServerLink, TcpLink
+from leveret.server.listener import Listener, Make, bound
 from leveret.server.memory import MemoryLink, MemoryTransport
 from leveret.server.storage import Storage
 from leveret.server.watermarks import Watermarks
@@ -32,8 +32,6 @@ from leveret.server.watermarks import Watermarks
 log = logs.get("server")
 
 TICK_S = 0.1
-ACCEPTS_A_TURN = 64
-ACCEPT_AGAIN_S = 0.5
 RETRY_FULL_MS = 5_000
 GOODBYE_S = 3.0  # how long clients may take to answer that the broker leaves
 
@@ -66,8 +64,7 @@ class Server:
         self.paused: set[ServerLink] = set()
         self.on_link: Callable[[ServerLink], None] | None = None  # told of each new one
         self.stopping_publishers = False
-        self.listener: socket.socket | None = None
-        self.address: tuple[str, int] = ("", 0)
+        self.listeners: dict[str, Listener] = {}
         self.timer: asyncio.TimerHandle | None = None
         self.fatal: asyncio.Future[str] | None = None
         self.stopping = False
@@ -77,7 +74,6 @@ class Server:
         self.accepted = 0
         self.refused = 0
         self.room = 0  # connections for which there are file descriptors
-        self.full = False  # nobody is let in: more connections than that
         self.settings = amqp.Settings("Leveret", __version__, f"Python {platform.python_version()}")
         self.settings.frame_max_bytes = config.frame_max_bytes
         self.settings.channel_max = config.channel_max
@@ -142,35 +138,40 @@ class Server:
         return self.fatal is not None and self.fatal.done()
 
     def listen(self, host: str, port: int) -> None:
-        """Take connections there; port 0 picks a free one, see `address`. Raises OSError."""
-        self.room = max(1, descriptors() - limits.RESERVED_DESCRIPTORS)
-        self.listener = self._bound(host, port)
-        self.loop.add_reader(self.listener.fileno(), self.accept)
+        """Take AMQP connections there; port 0 picks a free one, see `address`. Raises OSError."""
+        self.take_at("amqp", host, port, "--amqp-port", lambda sock, address: TcpLink(self, sock, address))
 
-    def _bound(self, host: str, port: int) -> socket.socket:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setblocking(False)
-        try:
-            sock.bind((host, port))
-            sock.listen(1024)
-        except OSError as error:
-            sock.close()
-            advice = (
-                f"{error.strerror}; choose another with --amqp-port or --host, or stop what listens there"
-            )
-            raise OSError(error.errno, advice, f"{host}:{port}") from None
-        self.address = sock.getsockname()[:2]
-        return sock
+    def take_at(self, name: str, host: str, port: int, option: str, make: Make) -> Listener:
+        """One more place to take connections at. Raises OSError."""
+        self.room = max(1, descriptors() - limits.RESERVED_DESCRIPTORS)
+        listener = Listener(self, name, bound(host, port, option), make)
+        self.listeners[name] = listener
+        return listener
+
+    def addresses(self) -> dict[str, str]:
+        """Every listener's name, and where it listens: `127.0.0.1:5672`, `[::1]:5672`."""
+        found = {}
+        for name, listener in self.listeners.items():
+            host, port = listener.address
+            found[name] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return found
+
+    @property
+    def listener(self) -> Listener | None:
+        """The one for AMQP."""
+        return self.listeners.get("amqp")
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where AMQP listens."""
+        return self.listeners["amqp"].address if "amqp" in self.listeners else ("", 0)
 
     async def stop(self, goodbye_s: float = GOODBYE_S) -> None:
         """Say goodbye to every connection, bring everything to disk, end. goodbye_s: how long to wait for answers."""
         self.stopping = True
         self.broker.stopping = True
-        if self.listener is not None:
-            self.loop.remove_reader(self.listener.fileno())
-            self.listener.close()
+        for listener in self.listeners.values():
+            listener.close()
         error = ConnectionForced("broker forced connection closure with reason 'shutdown'")
         for link in list(self.links.values()):
             link.connection.close(error)
@@ -317,8 +318,7 @@ class Server:
         or the disk is full, since its acks come the same way."""
         if not (self.overfull() or self.broker.blocked):
             return False
-        consumes = any(c.consumers or c.out for c in link.peer.channels.values())
-        if not consumes:
+        if not link.connection.consumes():
             return True
         journal = self.journal
         return journal is not None and journal.backlog_bytes > 2 * limits.LOG_BACKLOG_BYTES
@@ -351,45 +351,6 @@ class Server:
 
     # ---- connections
 
-    def accept(self) -> None:
-        listener = self.listener
-        assert listener is not None
-        for _ in range(ACCEPTS_A_TURN):
-            if len(self.links) >= self.room:
-                self._accept_later("all file descriptors that connections may have are taken")
-                return
-            try:
-                sock, address = listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    self._accept_later(error.strerror or "")
-                    return
-                raise
-            self.full = False
-            if len(self.links) >= self.config.connections_max:
-                self.refused += 1
-                sock.close()
-                continue
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.accepted += 1
-            self._join(TcpLink(self, sock, address[:2]))
-
-    def _accept_later(self, why: str) -> None:
-        """Who comes now waits in the listener's queue. Said once, until somebody is let in again."""
-        assert self.listener is not None
-        if not self.full:
-            log.warning("cannot accept", extra=logs.fields(error=why, connections=len(self.links)))
-        self.full = True
-        self.loop.remove_reader(self.listener.fileno())
-        self.loop.call_later(ACCEPT_AGAIN_S, self._accept_again)
-
-    def _accept_again(self) -> None:
-        if self.listener is not None and not self.stopping:
-            self.loop.add_reader(self.listener.fileno(), self.accept)
-
     def dial(self, protocol: asyncio.BaseProtocol) -> MemoryTransport:
         """A connection without a socket, for a client on this loop. Raises ConnectionRefusedError."""
         if self.stopping or len(self.links) >= self.config.connections_max:
@@ -400,10 +361,10 @@ class Server:
             )
         self.accepted += 1
         link = MemoryLink(self, -self.accepted, protocol)
-        self._join(link)
+        self.join(link)
         return link.transport
 
-    def _join(self, link: ServerLink) -> None:
+    def join(self, link: ServerLink) -> None:
         self.links[link.number] = link
         if self.on_link is not None:
             self.on_link(link)
@@ -462,13 +423,13 @@ class Server:
             connection = link.connection
             if link.lingers_until_ms:
                 if now >= link.lingers_until_ms:
-                    link.lost(connection.close_reason)
-            elif connection.state < amqp.RUNNING:
+                    link.lost(link.why())
+            elif connection.is_opening():
                 if now - link.since_ms > handshake_ms:
                     link.lost("handshake_timeout")
             else:
                 connection.tick(now)
-                if connection.state == amqp.CLOSING and link.since_ms >= 0:
+                if connection.is_closing() and link.since_ms >= 0:
                     link.since_ms = -now
                 elif link.since_ms < 0 and now + link.since_ms > handshake_ms:
                     link.lost(connection.close_reason)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from leveret.core.vhost import VHost
 from leveret.core.view import Seen, view_of
-from leveret.embed.look import PROPERTIES_AT, Waiting
+from leveret.embed.look import Waiting
 from leveret.errors import LeveretError
 from leveret.server.admin_message import make_message, raw_route
 from leveret.server.link import ServerLink
@@ -23,7 +23,7 @@ from leveret.wire.properties import Properties, decode_properties
 from leveret.wire.signatures import decode_method
 
 PROTOCOL_HEADER_BYTES: Final = 8
-HEAD_BYTES: Final = 7  # of a frame; class, weight and body size of a content header follow
+PROPERTIES_AT: Final = 12  # in a content header: class, weight and body size before them
 KEPT: Final = 10_000
 KEPT_BYTES: Final = 64 << 20
 
@@ -75,7 +75,7 @@ class Reader:
             return
         if frame.kind == FRAME_HEADER:
             content.missing_bytes = int.from_bytes(frame.payload[4:12], "big")
-            content.properties = decode_properties(frame.payload, PROPERTIES_AT - HEAD_BYTES)
+            content.properties = decode_properties(frame.payload, PROPERTIES_AT)
         elif frame.kind == FRAME_BODY:
             content.parts.append(frame.payload)
             content.missing_bytes -= len(frame.payload)

@@ -34,7 +34,7 @@ from leveret.protocol.amqp091.content import (
     properties_of,
 )
 from leveret.protocol.amqp091.copies import copy_keys, cut_bcc
-from leveret.protocol.amqp091.tx import Transaction
+from leveret.protocol.amqp091.tx import ChannelTransaction
 from leveret.wire import methods as wire
 from leveret.wire.find import HAS_COPIES
 from leveret.wire.properties import EXPIRATION, REPLY_TO, USER_ID
@@ -102,7 +102,7 @@ class AmqpChannel(Session):
         self.gone = False
         self.default_prefetch: i64 = 0  # basic.qos without global: for consumers to come
         self.confirms: Confirms | None = None
-        self.tx: Transaction | None = None
+        self.tx: ChannelTransaction | None = None
         self.last_queue = ""  # the queue declared last (AMQP 0-9-1, queue.declare)
         self.held: list[bytes] | None = None  # frames that came while an answer is owed; None: none is
         self.held_bytes: i64 = 0
@@ -242,7 +242,7 @@ class AmqpChannel(Session):
 
     def settle_tag(self, tag: i64, multiple: bool, outcome: i64, method: i64) -> None:
         tx = self.tx
-        done = self.settle(tag, multiple, outcome) if tx is None else tx.settle(tag, multiple, outcome)
+        done = self.settle(tag, multiple, outcome) if tx is None else tx.settle(self, tag, multiple, outcome)
         if not done:
             unsigned = int(tag) & 0xFFFF_FFFF_FFFF_FFFF
             self.fail(at_method(PreconditionFailed(f"unknown delivery tag {unsigned}"), method))

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 from librt.strings import BytesWriter, read_i32_be
 
 from leveret import limits
-from leveret.core.access import User
 from leveret.core.broker import Broker
+from leveret.core.session import Session
 from leveret.errors import (
     ChannelError,
     CommandInvalid,
@@ -34,7 +34,8 @@ from leveret.native import i64
 from leveret.protocol.amqp091.channel import AmqpChannel
 from leveret.protocol.amqp091.content import at_method
 from leveret.protocol.amqp091.methods import unknown
-from leveret.protocol.amqp091.peer import HEARTBEAT, METHOD, AmqpPeer, Link, snippet, well_formed
+from leveret.protocol.amqp091.peer import HEARTBEAT, METHOD, AmqpPeer, snippet, well_formed
+from leveret.protocol.peering import Conversation, Link, Peer
 from leveret.wire import methods as wire
 from leveret.wire.buffer import Reader
 from leveret.wire.frames import frame_error
@@ -42,7 +43,7 @@ from leveret.wire.signatures import check_method
 from leveret.wire.table import decode_table, encode_table, read_table
 
 if TYPE_CHECKING:
-    from leveret.core.vhost import Route, VHost
+    from leveret.core.vhost import Route
 
 HEADER: Final = 0
 STARTING: Final = 1
@@ -52,8 +53,6 @@ RUNNING: Final = 4
 CLOSING: Final = 5
 CLOSED: Final = 6
 STATES: Final = ("handshake", "starting", "tuning", "opening", "running", "closing", "closed")
-
-NOBODY: Final = User("", None, None, ())
 
 
 class Settings:
@@ -93,31 +92,56 @@ class Settings:
         }
 
 
-class Connection:
+class Connection(Conversation):
     def __init__(self, broker: Broker, settings: Settings, link: Link, loopback: bool) -> None:
-        self.broker = broker
+        super().__init__(broker, loopback)
         self.settings = settings
-        self.loopback = loopback
         self.state = HEADER
         self.started = False  # the protocol header was taken
-        self.user = NOBODY
-        self.vhost: VHost | None = None
-        self.vhost_name = "/"
         self.mechanism = ""
         self.client_properties: dict[str, object] = {}
         self.capabilities: dict[str, object] = {}
         self.wants_cancels = False
         self.wants_blocked = False
-        self.blocked = ""  # why publishing is blocked, and the client was told
         self.channel_max: i64 = settings.channel_max
-        self.heartbeat_s: i64 = 0
         self.gathered_bytes: i64 = 0  # content and transactions that are not whole yet
-        self.publishes = False  # has published: back-pressure concerns it
-        self.close_reason = ""
-        self.client_ends = False  # it closed in good order: ending the stream is left to it
         self.peer = AmqpPeer(self, broker.turn, link)
         self.next_heartbeat_ms: i64 = 0
         self.silent_ticks: i64 = 0
+
+    def is_opening(self) -> bool:
+        return self.state < RUNNING
+
+    def is_closing(self) -> bool:
+        return self.state == CLOSING
+
+    def is_over(self) -> bool:
+        return self.state == CLOSED
+
+    def state_name(self) -> str:
+        return STATES[self.state]
+
+    def protocol_name(self) -> str:
+        return "AMQP 0-9-1"
+
+    def client(self) -> dict[str, object]:
+        return self.client_properties
+
+    def the_peer(self) -> Peer:
+        return self.peer
+
+    def bounds(self) -> dict[str, object]:
+        return {"frame_max_bytes": int(self.peer.frame_max), "channel_max": int(self.channel_max)}
+
+    def session_row(self, session: Session) -> dict[str, object]:
+        assert isinstance(session, AmqpChannel)
+        return {
+            "number": int(session.number),
+            "prefetch": int(session.default_prefetch),
+            "channel_prefetch": int(session.prefetch),
+            "confirm": session.confirms is not None,
+            "transactional": session.tx is not None,
+        }
 
     # ---- the protocol header
 

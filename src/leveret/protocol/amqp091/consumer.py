@@ -14,6 +14,7 @@ from leveret.core.lane import Lane
 from leveret.core.queue import Getter, Queue
 from leveret.message import AMQP091, Message
 from leveret.native import i16, i32, i64, u8
+from leveret.protocol.amqp091.foreign import as_amqp
 
 if TYPE_CHECKING:
     from leveret.protocol.amqp091.channel import AmqpChannel
@@ -124,7 +125,7 @@ class AmqpGetter(Getter):
 
 def write_content(peer: AmqpPeer, number: i64, m: Message) -> None:
     """The content frames of a message for one peer's channel, cut to its frame-max."""
-    data = m.data
+    data = m.data if m.protocol == AMQP091 else as_amqp(m).data
     size: i64 = len(data)
     limit = peer.frame_max - 8
     p: i64 = 0

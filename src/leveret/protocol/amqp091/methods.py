@@ -32,7 +32,7 @@ from leveret.protocol.amqp091 import reply_to
 from leveret.protocol.amqp091.confirms import Confirms
 from leveret.protocol.amqp091.consumer import AmqpConsumer, AmqpGetter
 from leveret.protocol.amqp091.content import at_method
-from leveret.protocol.amqp091.tx import Transaction
+from leveret.protocol.amqp091.tx import ChannelTransaction
 from leveret.wire import methods as wire
 from leveret.wire.buffer import Reader
 from leveret.wire.signatures import check_method
@@ -393,7 +393,7 @@ def tx_select(channel: AmqpChannel, r: Reader) -> None:
     if channel.confirms is not None:
         raise PreconditionFailed("cannot switch from confirm to tx mode")
     if channel.tx is None:
-        channel.tx = Transaction(channel)
+        channel.tx = ChannelTransaction(channel)
         channel.plain = False
     wire.tx_select_ok(channel.peer.out, channel.number)
     channel.peer.touch()
@@ -403,7 +403,7 @@ def tx_commit(channel: AmqpChannel, r: Reader) -> None:
     tx = channel.tx
     if tx is None:
         raise PreconditionFailed("channel is not transactional")
-    position = tx.commit()
+    position = tx.commit(channel.peer.turn.journal)
     out = BytesWriter()
     wire.tx_commit_ok(out, channel.number)
     channel.reply_when(position, out.getvalue())

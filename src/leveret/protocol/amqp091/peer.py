@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from librt.strings import BytesWriter, read_i16_be, read_i32_be, read_i64_be
+from librt.strings import read_i16_be, read_i32_be, read_i64_be
 
-from leveret.core.turn import Outlet, Turn
+from leveret.core.session import Session
+from leveret.core.turn import Turn
 from leveret.errors import BrokerError, LeveretError, LostSync, PeerError
-from leveret.limits import FRAME_MAX_BEFORE_TUNE_BYTES, OUTPUT_HIGH_BYTES
+from leveret.limits import FRAME_MAX_BEFORE_TUNE_BYTES
 from leveret.message import AMQP091, Message
-from leveret.native import i64, mypyc_attr
+from leveret.native import i64
 from leveret.protocol.amqp091 import view  # noqa: F401  registers it
 from leveret.protocol.amqp091.reply_to import asks_direct
+from leveret.protocol.peering import Link, Peer
 from leveret.wire.frames import octets_text
 from leveret.wire.properties import (
     DELIVERY_MODE,
@@ -30,7 +32,7 @@ from leveret.wire.properties import (
 )
 
 if TYPE_CHECKING:
-    from leveret.core.vhost import Route, VHost
+    from leveret.core.vhost import Route
     from leveret.protocol.amqp091.channel import AmqpChannel
     from leveret.protocol.amqp091.connection import Connection
 
@@ -46,105 +48,25 @@ TOGETHER_BYTES: Final[i64] = 65_536  # a larger publish is gathered frame by fra
 SPLINTERS: Final[i64] = (
     256  # with this much of frame heads and ends in it, an unfinished body is not looked at again
 )
-OUTPUT_HIGH: Final[i64] = OUTPUT_HIGH_BYTES
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
-class Link:
-    """The connection's way to its socket, as the peer sees it."""
-
-    def write(self, parts: list[bytes]) -> None:
-        """Send, or keep until the socket takes it."""
-
-    def pause_for(self, channel: AmqpChannel) -> None:
-        """A channel that waits for an answer holds too much: read nothing more."""
-
-    def resume_for(self, channel: AmqpChannel) -> None:
-        """The channel goes on."""
-
-    def hears(self) -> bool:
-        """Whether anything is read now: while nothing is, the other side's silence is none."""
-        return True
-
-
-class AmqpPeer(Outlet):
+class AmqpPeer(Peer):
     def __init__(self, connection: Connection, turn: Turn, link: Link) -> None:
-        super().__init__()
+        super().__init__(turn, link)
         self.connection = connection
-        self.turn = turn
-        self.link = link
-        self.out = BytesWriter()
-        self.parts: list[bytes] = []  # output before `out`: large contents, uncopied
-        self.parts_bytes: i64 = 0
-        self.choked = False  # a consumer was refused credit because of that
-        self.unsent: i64 = 0  # what the socket has not taken yet
-        self.rest: list[bytes] = []  # input of a frame that is not whole yet
-        self.rest_bytes: i64 = 0
-        self.need: i64 = 8  # input bytes with which to try again
         self.frame_max: i64 = FRAME_MAX_BEFORE_TUNE_BYTES
         self.channels: dict[int, AmqpChannel] = {}
         self.last: AmqpChannel | None = None  # the channel used last
         self.routes: dict[bytes, Route] = {}  # the virtual host's, once this connection has published
         self.last_raw = b""  # arguments of the publish before, and its route
         self.last_route: Route | None = None
-        self.vhost: VHost | None = None
-        self.stopped = False  # takes no more input: closed, or cannot tell where a frame begins
-        self.received_bytes: i64 = 0
-        self.sent_bytes: i64 = 0
-        self.heard = False  # since the last tick
-        self.spoke = False
 
-    # ---- out
-
-    def touch(self) -> None:
-        if not self.touched:
-            self.touched = True
-            self.turn.outlets.append(self)
-
-    def write_part(self, data: bytes) -> None:
-        """Send bytes as they are, behind what `out` has."""
-        if len(self.out) > 0:
-            part = self.out.getvalue()
-            self.parts.append(part)
-            self.parts_bytes += i64(len(part))
-            self.out = BytesWriter()
-        self.parts.append(data)
-        self.parts_bytes += i64(len(data))
-
-    def flush(self) -> None:
-        parts = self.parts
-        out = self.out
-        if len(out) > 0:
-            parts.append(out.getvalue())
-            self.out = BytesWriter()
-        if parts:
-            self.parts = []
-            self.parts_bytes = 0
-            self.spoke = True
-            self.link.write(parts)
-            if self.choked and self.can_take():  # the socket took all of it at once
-                self.drained()
-        elif self.stopped:
-            self.link.write(parts)  # nothing, but it may be time to close
-
-    def drained(self) -> None:
-        """The socket took what had gathered: consumers here have credit again."""
-        self.choked = False
-        for channel in self.channels.values():
-            for c in channel.consumers.values():
-                c.queue.wake()
-
-    def can_take(self) -> bool:
-        """Whether the other side keeps up with its deliveries. If not, `drained` follows once it does."""
-        if self.unsent + self.parts_bytes + i64(len(self.out)) < OUTPUT_HIGH:
-            return True
-        self.choked = True
-        return False
+    def sessions(self) -> list[Session]:
+        return list(self.channels.values())
 
     # ---- in
 
     def receive(self, chunk: bytes) -> None:
-        """Take what was read. Errors of the peer, and what the broker cannot do, are answered, not raised."""
         self.heard = True
         if self.stopped:
             return

@@ -58,6 +58,12 @@ class AmqpView(View):
         found = wire.headers_at(m.data, PROPERTIES, header_end(m))
         return {} if found is None else found
 
+    def properties(self, m: Message) -> wire.Properties:
+        return properties_of(m)
+
+    def body(self, m: Message) -> bytes:
+        return body_of(m.data, header_end(m) + 1)
+
     def delay_ms(self, m: Message) -> i64:
         end = header_end(m)
         at = wire.find_property(m.data, PROPERTIES, end, wire.HEADERS)
@@ -165,6 +171,22 @@ class AmqpView(View):
         out[2] = u8(0)
         patch_long(out, 3, end - 7 + i64(len(out)) - i64(len(data)))
         return Message(out.getvalue(), route, m.size_bytes, m.persistent, m.protocol)
+
+
+def body_of(data: bytes, at: i64) -> bytes:
+    """What body frames from `at` on carry."""
+    size: i64 = len(data)
+    if at >= size:
+        return b""
+    length: i64 = i64(read_i32_be(data, at + 3))
+    if at + length + 8 == size:
+        return data[at + 7 : at + 7 + length]
+    parts: list[bytes] = []
+    while at < size:
+        length = i64(read_i32_be(data, at + 3))
+        parts.append(data[at + 7 : at + 7 + length])
+        at += length + 8
+    return b"".join(parts)
 
 
 def is_own(data: bytes) -> bool:
