@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -18,7 +20,7 @@ import pytest
 
 import leveret
 from leveret.cli import exits
-from leveret.cli.worker import single
+from leveret.cli.worker import run_loop, single
 
 from ..compat.broker import Leveret
 from ..compat.waiting import eventually
@@ -489,3 +491,24 @@ def test_mistakes_end_it_before_it_waits(
     worker = start(workers, folder, url)
     assert worker.code() == exits.CONFIG
     assert text in worker.lines[-1]
+
+
+def test_a_handler_that_does_not_end_keeps_nobody(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("leveret.cli.worker.LEAVE_S", 0.01)
+    stubborn: list[asyncio.Task[None]] = []
+
+    async def stays() -> None:
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.get_running_loop().create_future()
+
+    async def work() -> int:
+        stubborn.append(asyncio.ensure_future(stays()))
+        await asyncio.sleep(0)
+        return 5
+
+    assert run_loop(work()) == 5
+    assert not stubborn[0].done()
+    assert "1 handlers do not end though they were cancelled" in caplog.text

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
 import traceback
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -24,18 +25,40 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CHECK_TIMEOUT_S: Final = 10.0
+LEAVE_S: Final = 3.0  # for what was cancelled when all is over
 METRICS_PORTS: Final = 256  # as many as processes
 LEVELS: Final = ("debug", "info", "warning", "error")
 LOG_FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
 def run_loop(work: Coroutine[Any, Any, T]) -> T:
-    """Run it on the fastest loop that there is."""
-    try:
+    """Run it on the fastest loop that there is. Handlers that do not end when they are cancelled are left behind."""
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    with contextlib.suppress(ImportError):
         import uvloop
-    except ImportError:
-        return asyncio.run(work)
-    return uvloop.run(work)
+
+        factory = uvloop.new_event_loop
+    runner = asyncio.Runner(loop_factory=factory)
+    try:
+        return runner.run(work)
+    finally:
+        if runner.run(end_tasks()):
+            runner.close()  # which would wait for them for ever
+
+
+async def end_tasks() -> bool:
+    """Cancel all that still runs on this loop, and whether it has ended."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    if not left:
+        return True
+    for task in left:
+        task.cancel()
+    _, left = await asyncio.wait(left, timeout=LEAVE_S)
+    if left:
+        logging.getLogger("leveret.worker").error(
+            "%d handlers do not end though they were cancelled; leaving without them", len(left)
+        )
+    return not left
 
 
 def set_up_logging(level: str) -> None:
