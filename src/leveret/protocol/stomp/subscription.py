@@ -70,6 +70,7 @@ class Subscription(Consumer):
         self.ahead = b""
         self.ack_ahead = b""
         self.tail_route = b""
+        self.place = b""  # the destination of that route, up to the length
         self.tail_size: i64 = -1
         self.tail_again = False
         self.tail = b""
@@ -126,13 +127,17 @@ class Subscription(Consumer):
         out.write(self.tail)
 
     def _make_tail(self, route: bytes, size: i64, redelivered: bool) -> None:
-        self.tail_route = route
+        if route is not self.tail_route and route != self.tail_route:
+            self.tail_route = route
+            line = BytesWriter()
+            put_header(line, b"destination", format_route(route, self.peer.style), self.version)
+            line.write(b"content-length:")
+            self.place = line.getvalue()
         self.tail_size = size
         self.tail_again = redelivered
         out = BytesWriter()
         out.write(b"\nredelivered:true\n" if redelivered else b"\nredelivered:false\n")
-        put_header(out, b"destination", format_route(route, self.peer.style), self.version)
-        out.write(b"content-length:")
+        out.write(self.place)
         out.write(str(int(size)).encode())
         out.append(LF)
         self.tail = out.getvalue()
