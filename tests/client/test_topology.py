@@ -196,6 +196,19 @@ def test_delays_of_queues_are_coarse(delay_ms: int, queue_ms: int) -> None:
     assert coarse(delay_ms) == queue_ms
 
 
+def test_a_delay_that_no_queue_holds_is_refused() -> None:
+    async def work(client: Client) -> None:
+        target = exchange("", "q")
+        name = client.control.delayed(
+            target, 40 * 86_400_000, 1
+        ).key  # within what x-expires takes, though not twice
+        assert (await client.look_at_queue(name)).messages == 0
+        with pytest.raises(Unsupported, match=r"a delay of 50\.9 days for queue 'q': .* at most 49 days"):
+            client.control.delayed(target, 50 * 86_400_000, 1)
+
+    run(work)
+
+
 def test_a_greeting_tells_what_is_there() -> None:
     info, features = read({"product": b"RabbitMQ", "version": "3.10.8"})
     assert (info.product, info.version, info.is_leveret) == ("RabbitMQ", "3.10.8", False)

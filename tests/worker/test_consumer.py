@@ -409,6 +409,51 @@ def test_groups_are_kept_in_order() -> None:
     run_app(app, body)
 
 
+@pytest.mark.parametrize("pool", ["async", "thread"])
+def test_one_message_of_a_group_runs_at_a_time(pool: Any) -> None:
+    app = App()
+    now: list[int] = []
+    seen: list[tuple[int, int]] = []
+    together: list[int] = []
+
+    def begin(number: int) -> None:
+        together.extend(other for other in now if other % 3 == number % 3 and max(other, number) < 60)
+        now.append(number)
+
+    def end(number: int) -> None:
+        now.remove(number)
+        seen.append((number % 3, number))
+
+    if pool == "async":
+
+        @app.consumer("jobs", group_by=True, concurrency=10)
+        async def handler(number: int) -> None:
+            begin(number)
+            for _ in range(10 - number % 7):  # later ones are faster
+                await asyncio.sleep(0)
+            end(number)
+    else:
+
+        @app.consumer("jobs", group_by=True, concurrency=10, pool="thread")
+        def blocking(number: int) -> None:
+            begin(number)
+            for _ in range(1000 * (10 - number % 7)):
+                pass
+            end(number)
+
+    async def body(client: Client, running: Running) -> None:
+        for number in range(60):
+            client.post("jobs", number, group=f"g{number % 3}")
+        client.post("jobs", 60)  # of no group
+        await until(lambda: len(seen) == 61)
+        assert together == []
+        for group in range(3):
+            numbers = [number for name, number in seen if name == group and number < 60]
+            assert numbers == list(range(group, 60, 3))
+
+    run_app(app, body)
+
+
 def test_unknown_tasks_are_left_for_newer_workers() -> None:
     app = App()
 

@@ -12,7 +12,7 @@ import pytest
 import leveret
 from leveret.client import Client
 from leveret.client.topology import Retry
-from leveret.errors import ConfigError, InvalidMessage
+from leveret.errors import CallTimeout, ConfigError, InvalidMessage
 from leveret.worker import App, Running
 from leveret.worker.tasks import due
 
@@ -270,6 +270,8 @@ def test_tasks_are_posted_from_code_without_a_loop() -> None:
         app.urls = (broker.url,)
         with app.sync() as tasks:
             tasks.client.declare_queue(add.declared.queue)
+            with pytest.raises(CallTimeout, match=r"within 0\.01 s"):
+                tasks.call(add.options(timeout_s=0.01), 0, 0)
             tasks.post(add, 1, 2)
             tasks.post_at(0.0, add, 3, 4)
             tasks.flush()

@@ -18,7 +18,7 @@ from leveret.client.engine.inbox import Channel, Event
 from leveret.client.engine.message import Handling, Message
 from leveret.client.targets import Target
 from leveret.client.topology import Binding, Exchange, Queue, QueueInfo, Record, check_name
-from leveret.errors import Disconnected, LeveretError, Refused
+from leveret.errors import Disconnected, LeveretError, Refused, Unsupported
 from leveret.wire import methods, requests
 from leveret.wire.signatures import decode_method
 
@@ -31,6 +31,8 @@ log = logging.getLogger("leveret.client")
 CONTROL_CHANNEL: Final = 2
 DECLARED_FOR_S: Final = 30.0  # after which a delay queue is declared again, since it expires when it is not
 DELAY_SPARE_MS: Final = 600_000
+LONGEST_MS: Final = 2**32 - 1  # of RabbitMQ's x-expires and x-message-ttl
+LONGEST_DELAY_MS: Final = LONGEST_MS - DELAY_SPARE_MS  # a queue outlives what is in it
 NOT_FOUND: Final = 404
 
 Put = Callable[[BytesWriter, int], None]
@@ -214,6 +216,11 @@ class Control:
         Declared on the channel of the messages, ahead of them, and again when it could be about to expire.
         """
         delay_ms = coarse(delay_ms)
+        if delay_ms > LONGEST_DELAY_MS:
+            raise Unsupported(
+                f"a delay of {delay_ms / 86_400_000:.3g} days for {to}: a queue of this broker keeps messages for at most"
+                f" {LONGEST_DELAY_MS // 86_400_000} days before they go on"
+            )
         name = f"leveret.delay.{delay_ms}.{to.exchange + '.' if to.exchange else ''}{to.key}"
         check_name("delay queue", name)
         now_s = time.monotonic()
@@ -224,7 +231,7 @@ class Control:
                     "x-message-ttl": delay_ms,
                     "x-dead-letter-exchange": to.exchange,
                     "x-dead-letter-routing-key": to.key,
-                    "x-expires": 2 * delay_ms + DELAY_SPARE_MS,
+                    "x-expires": min(2 * delay_ms + DELAY_SPARE_MS, LONGEST_MS),
                 },
             )
             link = self._client.link

@@ -20,6 +20,7 @@ from leveret.errors import AlreadySettled, LeveretError, Stale
 from leveret.worker import failures
 from leveret.worker.failures import Brake, FailureLog, HandlerTimeout, Lost, UnknownTask
 from leveret.worker.interfaces import Job
+from leveret.worker.lanes import Lanes
 from leveret.worker.stepping import Exited, Stepper
 from leveret.worker.work import Work
 
@@ -102,6 +103,8 @@ class QueueRunner:
         self._on_error = on_error
         self.brake = Brake()
         self._entries: set[Entry] = set()
+        groups = next(iter(works.values())).declared.queue.groups
+        self._lanes = Lanes(groups) if groups else None
         self._fed = False
         self._told_blocked = False
         self._stopping = False
@@ -176,7 +179,10 @@ class QueueRunner:
                     while True:
                         message = batch[at]
                         at += 1
-                        self._start(message)
+                        if self._lanes is None:
+                            self._start(message)
+                        elif self._lanes.enter(message):
+                            self._start_lane(message)
                         if at == len(batch) or self.busy >= self.concurrency or self.brake.left_s:
                             break
                 finally:
@@ -245,6 +251,15 @@ class QueueRunner:
         else:
             entry = Entry(self, work, message)
             self._goes_on(entry, task)
+
+    def _start_lane(self, message: Any) -> None:
+        """It, and after it, if it ends at once, those of its group that wait for it."""
+        assert self._lanes is not None
+        while message is not None:
+            self._start(message)
+            if any(entry.message is message for entry in self._entries):
+                return
+            message = self._lanes.leave(message)
 
     def _start_entry(self, work: Work, message: Any) -> None:
         """The ways that are not the shortest: pools, middleware, resources of a job."""
@@ -345,6 +360,10 @@ class QueueRunner:
         finally:
             self._entries.discard(entry)
             self.busy -= 1
+            if self._lanes is not None:
+                following = self._lanes.leave(entry.message)
+                if following is not None:
+                    self._start_lane(following)
             if self._waiters:
                 self._wake()
 
@@ -450,6 +469,8 @@ class QueueRunner:
     def stop_taking(self) -> None:
         """Start nothing more; what was taken and not begun is released."""
         self._stopping = True
+        for message in self._lanes.clear() if self._lanes is not None else ():
+            self._settle(message, message.release)
         for work in self._works.values():
             work.recall()
         self._wake()

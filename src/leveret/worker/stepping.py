@@ -84,7 +84,8 @@ async def _spare(slot: _Slot) -> Any:
 
 
 class Stepper:
-    """Belongs to one task (the one that calls `enter`), which alone may call `run`, between `enter` and `leave`.
+    """Belongs to one task (the one that calls `enter`), which alone calls `run` between `enter` and `leave`; at other times
+    `run` makes a task.
 
     `base` is the context that coroutines begin with: a copy of the current one when this is made.
     """
@@ -120,8 +121,8 @@ class Stepper:
         Else gives the task that carries it on; its result is `Exited` for SystemExit.
         """
         slot = self._slot
-        if not slot.started or slot.wanted.done():
-            # The spare is too young to be cancelled safely, or used up.
+        if self._owner is None or not slot.started or slot.wanted.done():
+            # Nobody has entered; or the spare is too young to be cancelled safely, or used up.
             return self._loop.create_task(_guarded(coroutine), context=self._base.copy())
         context = self._context
         waits_for = context.run(coroutine.send, None)

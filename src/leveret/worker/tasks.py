@@ -206,7 +206,7 @@ class SyncTasks:
 
     def call(self, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> Any:
         """As `task.call`."""
-        sending = task.sending(args, kwargs)
+        sending = task.calling(args, kwargs)
         return task.result_of(self.client.call(task.declared.queue.name, task.body(args, kwargs), **sending))
 
     def flush(self, timeout_s: float | None = None) -> None:

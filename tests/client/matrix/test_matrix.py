@@ -1,13 +1,14 @@
 """Operations x faults x points: after each, the client goes on, and nothing was lost, nor is left.
 
-`pytest tests/client/matrix -k "publish and reset"` runs a part. An id reads: operation, fault, point.
+`pytest tests/client/matrix -k "publish and reset"` runs a part. An id reads: operation, fault, point. The cases of an
+operation are played together, as most of their time is waiting, and those of half-open lines all at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, cast
 
 import pytest
 
@@ -19,8 +20,12 @@ from .harness import nothing_left, run
 from .play import Verdicts, name_of, play
 from .proxy import Point
 
+Matter = tuple[Operation, Disaster, Point]
+TOGETHER: Final = 12
+HALF_OPEN_TOGETHER: Final = 60
 
-def _cases(disasters: list[Disaster]) -> Iterator[tuple[Operation, Disaster, Point]]:
+
+def _cases(disasters: list[Disaster]) -> Iterator[Matter]:
     for operation in OPERATIONS:
         for disaster in disasters:
             for point in operation.points:
@@ -28,46 +33,68 @@ def _cases(disasters: list[Disaster]) -> Iterator[tuple[Operation, Disaster, Poi
                     yield operation, disaster, point
 
 
-def _name(case: tuple[Operation, Disaster, Point]) -> str:
+def _name(case: Matter) -> str:
     operation, disaster, point = case
     return name_of(operation, disaster.name, point)
 
 
 CASES: Final = list(_cases(DISASTERS))
-TOGETHER: Final = 60
 HALF_OPEN_CASES: Final = list(_cases([HALF_OPEN]))
 
 
-@pytest.mark.parametrize("case", CASES, ids=_name)
-def test_matrix(address: Address, side: Side, case: tuple[Operation, Disaster, Point]) -> None:
-    async def main() -> None:
-        async with nothing_left():
+async def _play_all(address: Address, side: Side, cases: list[Matter], together: int) -> Verdicts:
+    """Nothing may be left when all of them have ended."""
+    some = asyncio.Semaphore(together)
+
+    async def one(case: Matter) -> None:
+        async with some:
             await play(address, side, *case)
 
-    run(main())
+    async with nothing_left():
+        verdicts = await asyncio.gather(*map(one, cases), return_exceptions=True)
+    return dict(zip(map(_name, cases), verdicts, strict=True))
 
 
 @pytest.fixture(scope="session")
-def half_open(address: Address, side: Side) -> Verdicts:
-    """What became of each case with a silent line. They are played together, since each waits for heartbeats."""
+def verdict_of(
+    address: Address, side: Side, request: pytest.FixtureRequest
+) -> Callable[[Matter], BaseException | None]:
+    """What became of a case, which is played with those beside it that this run has selected."""
+    selected: dict[str, list[Matter]] = {}
+    for item in request.session.items:
+        if isinstance(item, pytest.Function) and item.function in (test_matrix, test_half_open):
+            case = cast("Matter", item.callspec.params["case"])
+            beside = selected.setdefault(_company(case), [])
+            if case not in beside:  # once for each broker
+                beside.append(case)
+    found: Verdicts = {}
 
-    async def main() -> Verdicts:
-        some = asyncio.Semaphore(TOGETHER)
+    def look(case: Matter) -> BaseException | None:
+        if _name(case) not in found:
+            cases = selected[_company(case)]
+            together = HALF_OPEN_TOGETHER if case[1] is HALF_OPEN else TOGETHER
+            try:
+                found.update(run(_play_all(address, side, cases, together)))
+            except AssertionError as error:
+                found.update(dict.fromkeys(map(_name, cases), error))
+        return found[_name(case)]
 
-        async def one(case: tuple[Operation, Disaster, Point]) -> None:
-            async with some:
-                await play(address, side, *case)
-
-        names = [_name(case) for case in HALF_OPEN_CASES]
-        async with nothing_left():
-            verdicts = await asyncio.gather(*map(one, HALF_OPEN_CASES), return_exceptions=True)
-        return dict(zip(names, verdicts, strict=True))
-
-    return run(main())
+    return look
 
 
-@pytest.mark.parametrize("name", [_name(case) for case in HALF_OPEN_CASES])
-def test_half_open(half_open: Verdicts, name: str) -> None:
-    error = half_open[name]
+def _company(case: Matter) -> str:
+    return HALF_OPEN.name if case[1] is HALF_OPEN else case[0].name
+
+
+@pytest.mark.parametrize("case", CASES, ids=_name)
+def test_matrix(verdict_of: Callable[[Matter], BaseException | None], case: Matter) -> None:
+    error = verdict_of(case)
+    if error is not None:
+        raise error
+
+
+@pytest.mark.parametrize("case", HALF_OPEN_CASES, ids=_name)
+def test_half_open(verdict_of: Callable[[Matter], BaseException | None], case: Matter) -> None:
+    error = verdict_of(case)
     if error is not None:
         raise error
