@@ -53,7 +53,11 @@ def dispatch(conversation: StompConversation, command: bytes, headers: Headers) 
     receipt = value_of(headers, b"receipt")
     if receipt is not None:
         peer = conversation.peer
-        peer.receipts.add(escape(receipt, peer.version), peer.position)
+        tx = conversation.transactions.get(value_of(headers, b"transaction") or b"")
+        if tx is not None and command != b"BEGIN":
+            tx.receipts.append(escape(receipt, peer.version))
+        else:
+            peer.receipts.add(escape(receipt, peer.version), peer.position)
 
 
 def refuse(command: bytes) -> None:
@@ -277,6 +281,7 @@ def commit(conversation: StompConversation, headers: Headers) -> None:
     tx = conversation.transaction(name)
     del conversation.transactions[name]
     waits_for(conversation, tx.commit(conversation.peer.turn.journal))
+    tx.give_receipts()
     forget_all_settled(conversation)
 
 
@@ -284,7 +289,7 @@ def abort(conversation: StompConversation, headers: Headers) -> None:
     name = transaction_name(headers, "ABORT")
     tx = conversation.transaction(name)
     del conversation.transactions[name]
-    tx.rollback()
+    tx.rollback()  # the receipts of what was in it are given to nobody
 
 
 def forget_all_settled(conversation: StompConversation) -> None:

@@ -277,7 +277,10 @@ class StompPeer(Peer):
                 "same key waits in it\n",
             )
         if receipt is not None:
-            self.receipts.add(receipt, self.position)
+            if sending.transaction is None:
+                self.receipts.add(receipt, self.position)
+            else:
+                self.conversation.transaction(sending.transaction).receipts.append(receipt)
         return stop + 1
 
     def resolve(self, sending: Sending) -> Route:

@@ -15,6 +15,13 @@ class StompTransaction(Transaction):
     def __init__(self, conversation: StompConversation) -> None:
         super().__init__()
         self.conversation = conversation
+        self.receipts: list[bytes] = []  # of its frames: due when it is committed
+
+    def give_receipts(self) -> None:
+        """It is committed: what its frames did is safe when that is."""
+        peer = self.conversation.peer
+        for receipt in self.receipts:
+            peer.receipts.add(receipt, peer.position)
 
     def gathered(self, more: i64) -> None:
         self.conversation.gathering(more)
