@@ -256,6 +256,9 @@ class QueueRunner:
         """It, and after it, if it ends at once, those of its group that wait for it."""
         assert self._lanes is not None
         while message is not None:
+            if message.stale:  # the broker has it again, in its place
+                message = self._lanes.leave(message)
+                continue
             self._start(message)
             if any(entry.message is message for entry in self._entries):
                 return

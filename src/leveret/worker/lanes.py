@@ -6,8 +6,11 @@ run them side by side is its own affair. Knows nothing of how messages are run o
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from typing import Any, Final
+
+logger = logging.getLogger("leveret.worker")
 
 GROUP_ID: Final = "x-group-id"
 
@@ -17,6 +20,7 @@ class Lanes:
 
     def __init__(self, name: str | bool) -> None:
         self._name = name if isinstance(name, str) else GROUP_ID
+        self._warned = False
         self._running: dict[str, Any] = {}
         self._waiting: dict[str, deque[Any]] = {}
 
@@ -24,6 +28,9 @@ class Lanes:
         """Whether it may run now; if not, `leave` gives it in its turn."""
         key = self._key(message)
         if key is None:
+            if not self._warned:
+                self._warned = True
+                logger.warning("a message without the header %r came: it is in no group's order", self._name)
             return True
         if key in self._running:
             self._waiting.setdefault(key, deque()).append(message)

@@ -250,7 +250,9 @@ def test_a_message_is_settled_once() -> None:
 
 def test_a_message_of_a_channel_that_is_gone_cannot_be_settled() -> None:
     message, channel, _, output = one_message()
+    assert not message.stale
     channel.lose()
+    assert message.stale
     for settle in (message.ack, message.release, message.drop):
         with pytest.raises(Stale, match="again"):
             settle()

@@ -209,6 +209,11 @@ class Message:
                         return max(1, found + 1)
         return 2 if self.redelivered else 1
 
+    @property
+    def stale(self) -> bool:
+        """Its channel is gone: it cannot be settled, and comes again."""
+        return self._settling is not None and not self._settling.alive
+
     # ---- its end
 
     def _settle(self) -> Settling:
