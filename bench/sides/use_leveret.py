@@ -30,7 +30,6 @@ def url(o: argparse.Namespace) -> str:
 
 async def _post(o: argparse.Namespace) -> None:
     body = b"x" * o.size
-    persistent = not o.transient
     async with leveret.connect(url(o)) as broker:
         await broker.declare_queue(leveret.Queue(o.queue))
         window = Window(o.warmup, o.seconds)
@@ -38,7 +37,7 @@ async def _post(o: argparse.Namespace) -> None:
         confirmed = broker.stats.confirmed
         while going:
             for _ in range(AT_ONCE):
-                await broker.post(o.queue, body, persistent=persistent)
+                await broker.post(o.queue, body)  # persistent, unless one says otherwise
             now = broker.stats.confirmed
             going = window.step(now - confirmed) if now > confirmed else window.look()
             confirmed = now

@@ -158,6 +158,7 @@ class Publisher:
         )
         self.demand: Callable[[str, str], None] = lambda name, what: None
         self._templates: dict[object, Template] = {}
+        self._checked: set[tuple[object, ...]] = set()
         self._room: deque[asyncio.Future[None]] = deque()
         self._empty: list[asyncio.Future[None]] = []
 
@@ -167,20 +168,23 @@ class Publisher:
         """Template and body. Raises InvalidMessage, Unsupported, and TypeError for an option that there is not."""
         if type(to) is not str:
             to = target(to)
+        own: tuple[object, ...] = ()
         if not options:
             kind = type(body)
             if kind is bytes:
                 found = self._templates.get((to, bytes))
                 if found is not None:
                     return found, cast(bytes, body)
+        elif OWN.isdisjoint(options):
+            own = self._checked_once(options)
         else:
             check_options(options)
         data, content_type, encoding = self.payloads.encode(body, options)
         key: object = None
         if not options:
             key = (to, type(body)) if type(body) is bytes else (to, content_type, encoding)
-        elif OWN.isdisjoint(options):
-            key = (to, content_type, encoding, *options.items())
+        elif own:
+            key = (to, content_type, encoding, *own)
         template = self._templates.get(key) if key is not None else None
         if template is None:
             template = self._template(target(to), content_type, encoding, options)
@@ -189,6 +193,21 @@ class Publisher:
                     self._templates.clear()
                 self._templates[key] = template
         return template, data
+
+    def _checked_once(self, options: Options) -> tuple[object, ...]:
+        """Options that repeat, as a key; looked at closely when they are new. Raises as `check_options` does."""
+        key: tuple[object, ...] = tuple(options.items())
+        try:
+            if key in self._checked:
+                return key
+        except TypeError:  # a value that cannot be a key cannot be right, either
+            check_options(options)
+            raise
+        check_options(options)
+        if len(self._checked) >= TEMPLATES:
+            self._checked.clear()
+        self._checked.add(key)
+        return key
 
     def forget_templates(self) -> None:
         """The broker is another one: what it offers may be too."""
