@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from leveret.protocol.amqp091.connection import CLOSED, Settings
+from leveret.protocol.amqp091.connection import Settings
 from leveret.server.link import LAST_WORDS_MS, LINGER_MS, TcpLink
 from leveret.wire import methods, requests
 from leveret.wire.frames import FrameSplitter
@@ -144,7 +144,7 @@ def test_a_client_that_goes_without_a_word(pair: Pair) -> None:
     pair.client.close()
     pair.loop()
     assert pair.place.ended == ["closed by the client without a close"]
-    assert pair.link.connection.state == CLOSED
+    assert pair.link.connection.is_over()
     assert pair.place.loop.readers == {}
 
 
