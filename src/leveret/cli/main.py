@@ -93,7 +93,7 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     help="Version, how it was built, Python and event loop.",
 )  # fmt: skip
 def leveret() -> None:
-    """Leveret, a message broker that speaks AMQP 0-9-1."""
+    """Leveret, a message broker that speaks AMQP 0-9-1 and STOMP."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
