@@ -155,7 +155,8 @@ async def consume_more_ahead(case: Case) -> Steps:
     await taker.until(lambda: done == bodies, "all were there at once, and are acked")
     yield
     await taker.stop()
-    assert case.side.take_all(queue) == []
+    again = {body for _, body in case.side.take_all(queue)}
+    assert again <= done, "what is left was acked on a channel that went before its acks did"
 
 
 @operation(
