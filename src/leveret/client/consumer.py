@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from leveret.client.engine.inbox import Channel, Event
 from leveret.client.engine.message import Message
 from leveret.client.handling import Serving
+from leveret.client.link import CLOSE_TIMEOUT_S
 from leveret.client.prefetch import Prefetch
 from leveret.client.topology import Queue
 from leveret.errors import ClientError, Closed, Disconnected, LeveretError, Refused
@@ -194,12 +195,13 @@ class Consumer:
             self._task.cancel()
         channel, link = self._channel, self._link
         if channel is not None and link is not None:
-            with contextlib.suppress(ClientError):
-                await link.ask(
-                    channel.number,
-                    lambda out: methods.basic_cancel(out, channel.number, self._tag_text(), False),
-                    methods.BASIC_CANCEL_OK,
-                )
+            with contextlib.suppress(ClientError, TimeoutError):
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await link.ask(
+                        channel.number,
+                        lambda out: methods.basic_cancel(out, channel.number, self._tag_text(), False),
+                        methods.BASIC_CANCEL_OK,
+                    )
             for message in self.ready:
                 if channel.settling.alive and not message.settled:
                     message.release()

@@ -230,7 +230,8 @@ class Link(asyncio.Protocol):
         """What is unsettled goes back to its queue. The channel may have ended already."""
         self.leave_channel(channel)
         if channel.number in self._dead:
-            await asyncio.wait({self._dead[channel.number]})
+            # a broker that does not answer (RabbitMQ 3.10, at times, where queues go meanwhile) holds nobody for ever
+            await asyncio.wait({self._dead[channel.number]}, timeout=CLOSE_TIMEOUT_S)
 
     def leave_channel(self, channel: Channel) -> None:
         """The same for who cannot wait."""
