@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from leveret.client import Buffer, Outcome, Queue, exchange, topic
 from leveret.client.sync import SyncClient, connect_sync
 from leveret.client.sync_consumer import SyncMessage
-from leveret.embed import ThreadedBroker, run_in_thread
+from leveret.embed import ThreadedBroker
 from leveret.errors import (
     AlreadySettled,
     BufferFull,
@@ -26,26 +26,6 @@ from leveret.errors import (
     Unroutable,
 )
 from tests.client.threaded import WAIT_S, Held, bodies, taken
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[ThreadedBroker]:
-    with run_in_thread() as broker:
-        yield broker
-
-
-@pytest.fixture
-def broker(running: ThreadedBroker) -> Iterator[SyncClient]:
-    with connect_sync(running.url) as client:
-        yield client
-
-
-@pytest.fixture
-def queue(broker: SyncClient, request: pytest.FixtureRequest) -> str:
-    name = str(request.node.name)
-    broker.declare_queue(name)
-    return name
-
 
 # ---- sending
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,25 +26,6 @@ from leveret.errors import (
 )
 from tests.client.threaded import WAIT_S, Held, bodies, taken
 from tests.compat.broker import held_port
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[ThreadedBroker]:
-    with run_in_thread() as broker:
-        yield broker
-
-
-@pytest.fixture
-def broker(running: ThreadedBroker) -> Iterator[SyncClient]:
-    with connect_sync(running.url) as client:
-        yield client
-
-
-@pytest.fixture
-def queue(broker: SyncClient, request: pytest.FixtureRequest) -> str:
-    name = str(request.node.name)
-    broker.declare_queue(name)
-    return name
 
 
 def test_without_opening_it_says_so(running: ThreadedBroker) -> None:

@@ -3,11 +3,37 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
-from leveret.client.sync import SyncClient
+import pytest
+
+from leveret.client.sync import SyncClient, connect_sync
 from leveret.client.sync_consumer import SyncMessage
+from leveret.embed import ThreadedBroker, run_in_thread
 
 WAIT_S = 20.0
+
+
+# A conftest gives these to the tests.
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[ThreadedBroker]:
+    with run_in_thread() as broker:
+        yield broker
+
+
+@pytest.fixture
+def broker(running: ThreadedBroker) -> Iterator[SyncClient]:
+    with connect_sync(running.url) as client:
+        yield client
+
+
+@pytest.fixture
+def queue(broker: SyncClient, request: pytest.FixtureRequest) -> str:
+    name = str(request.node.name)
+    broker.declare_queue(name)
+    return name
 
 
 def bodies(messages: list[SyncMessage]) -> list[bytes]:

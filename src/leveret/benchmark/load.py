@@ -19,9 +19,8 @@ from librt.strings import BytesWriter
 from leveret.benchmark.alarm import Alarm
 from leveret.benchmark.content import CHANNEL, Batch, now_ns, stamps
 from leveret.benchmark.plan import Plan
-from leveret.client.engine.inbox import Event
-from leveret.client.engine.message import Handling, Message
-from leveret.client.link import Link, refusal
+from leveret.client.engine.message import Handling
+from leveret.client.link import Link, Owner, refusal
 from leveret.errors import Disconnected, LeveretError
 from leveret.wire import methods, requests
 from leveret.wire.frames import FRAME_END, FRAME_HEAD_BYTES, FRAME_HEADER, FRAME_METHOD
@@ -38,7 +37,7 @@ ACK_BYTES: Final = SETTLE.size
 Record = Callable[[int, int], None]  # nanoseconds, and of how many messages
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol, Owner):
     """What both have in common: frames, and that a connection ends."""
 
     def __init__(self, link: Link) -> None:
@@ -108,15 +107,6 @@ class Connection(asyncio.Protocol):
         await self.link.close()
 
     # ---- for the link, as the owner of the channel
-
-    def messages(self, messages: list[Message]) -> None:
-        pass
-
-    def event(self, event: Event) -> None:
-        pass
-
-    def emptied(self) -> None:
-        pass
 
     def closed(self, error: LeveretError) -> None:
         self.fail(error)

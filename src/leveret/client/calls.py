@@ -16,6 +16,7 @@ from leveret.client.engine.inbox import Channel, Event
 from leveret.client.engine.message import Message
 from leveret.client.engine.outbox import Template, encode
 from leveret.client.handling import DIRECT_REPLY, Serving
+from leveret.client.link import Owner
 from leveret.client.publisher import route, settle
 from leveret.client.targets import Options, Target, target
 from leveret.client.topology import Queue
@@ -38,7 +39,7 @@ REPLIES_AHEAD: Final = 500
 OnReply = Callable[[Message], object]
 
 
-class Calls:
+class Calls(Owner):
     """All calls of a client that wait for their answer."""
 
     def __init__(self, client: Client) -> None:
@@ -131,9 +132,6 @@ class Calls:
             if future is not None and not future.done():
                 where = target(Target(str(fields["exchange"]), str(fields["routing_key"])))
                 future.set_exception(Unroutable(f"nobody serves {where} ({fields['reply_text']})"))
-
-    def emptied(self) -> None:
-        pass
 
     def closed(self, error: LeveretError) -> None:
         self._channel = self._link = None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from leveret.client.engine.inbox import Channel, Event
 from leveret.client.engine.message import Message
 from leveret.client.handling import Serving
-from leveret.client.link import CLOSE_TIMEOUT_S
+from leveret.client.link import CLOSE_TIMEOUT_S, Owner
 from leveret.client.prefetch import Prefetch
 from leveret.client.topology import Queue
 from leveret.errors import ClientError, Closed, Disconnected, LeveretError, Refused
@@ -54,7 +54,7 @@ class Messages:
             self._consumer.drop()
 
 
-class Consumer:
+class Consumer(Owner):
     """Made by `Client.consume` and `Client.subscribe`. Iterate over it, or use it as a context manager first.
 
     It begins with the first message that is asked for, or with `async with`. Leaving that, or the loop that began it, or

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 from librt.strings import BytesWriter
 
 from leveret.client.engine.inbox import Channel, Event
-from leveret.client.engine.message import Handling, Message
+from leveret.client.engine.message import Handling
+from leveret.client.link import Owner
 from leveret.client.targets import Target
 from leveret.client.topology import Binding, Exchange, Queue, QueueInfo, Record, check_name
 from leveret.errors import Disconnected, LeveretError, Refused, Unsupported
@@ -38,7 +39,7 @@ NOT_FOUND: Final = 404
 Put = Callable[[BytesWriter, int], None]
 
 
-class Control:
+class Control(Owner):
     """Requests go over whatever connection the client has. `record` is what was declared through it."""
 
     def __init__(self, client: Client) -> None:
@@ -72,15 +73,6 @@ class Control:
                 self._channel, self._link = channel, link
             number = channel.number
             return await link.ask(number, lambda out: put(out, number), answer)
-
-    def messages(self, messages: list[Message]) -> None:
-        pass
-
-    def event(self, event: Event) -> None:
-        pass
-
-    def emptied(self) -> None:
-        pass
 
     def closed(self, error: LeveretError) -> None:
         self._channel = self._link = None

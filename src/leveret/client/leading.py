@@ -23,10 +23,10 @@ from leveret.client.calls import Calls, Replies
 from leveret.client.connector import Connector
 from leveret.client.consumer import Consumer
 from leveret.client.control import Control
-from leveret.client.engine.inbox import Channel, Event
-from leveret.client.engine.message import Handling, Message
+from leveret.client.engine.inbox import Channel
+from leveret.client.engine.message import Handling
 from leveret.client.features import Features, ServerInfo
-from leveret.client.link import Link
+from leveret.client.link import Link, Owner
 from leveret.client.payload import Payloads
 from leveret.client.publisher import PUBLISH_CHANNEL, Buffer, OnOutcome, Publisher
 from leveret.client.pull import Puller
@@ -380,21 +380,13 @@ class Leading:
             self._loop.call_soon_threadsafe(lambda: self.spawn(make()) if self._state == "open" else None)
 
 
-class Publishing:
-    """Owner of the channel that messages go out by."""
+class Publishing(Owner):
+    """Owner of the channel that messages go out by. Events there are answers that nobody waits for, and returns of messages
+    that are not ours any more."""
 
     def __init__(self, client: Leading, link: Link) -> None:
         self._client = client
         self._link = link
-
-    def messages(self, messages: list[Message]) -> None:
-        pass
-
-    def event(self, event: Event) -> None:
-        pass  # the answer to a declaration without one, or a return of a message that is not ours any more
-
-    def emptied(self) -> None:
-        pass
 
     def closed(self, error: LeveretError) -> None:
         if not self._link.lost.done():

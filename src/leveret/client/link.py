@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 from librt.strings import BytesWriter
 
@@ -41,10 +40,11 @@ CAPABILITIES: dict[str, object] = {
 }
 
 
-class Owner(Protocol):
-    """Who has a channel. Called from the loop; must not raise."""
+class Owner:
+    """Who has a channel. Called from the loop; must not raise. What it does not care about, it leaves as it is here."""
 
-    def messages(self, messages: list[Message]) -> None: ...
+    def messages(self, messages: list[Message]) -> None:
+        """Deliveries."""
 
     def event(self, event: Event) -> None:
         """A method that is not an answer: basic.cancel, basic.return."""
@@ -54,6 +54,7 @@ class Owner(Protocol):
 
     def closed(self, error: LeveretError) -> None:
         """The channel has ended, or the connection. Its number may be used again."""
+        raise NotImplementedError
 
 
 class Link(asyncio.Protocol):

@@ -99,13 +99,12 @@ class Posted:
         self._tell(Outcome(self._message_id, self._to, self._body, error))
 
 
-class Published:
-    """A message, or several, that somebody awaits. The first error is the one that is raised."""
+class Awaited:
+    """A message, or several, that somebody waits for. The first error is the one that is told."""
 
-    __slots__ = ("_error", "_left", "_to", "future")
+    __slots__ = ("_error", "_left", "_to")
 
-    def __init__(self, future: asyncio.Future[None], to: str | Target, left: int) -> None:
-        self.future = future
+    def __init__(self, to: str | Target, left: int) -> None:
         self._to = to
         self._left = left
         self._error: LeveretError | None = None
@@ -115,17 +114,31 @@ class Published:
             self._error = error_of(done, self._to)
         self.more(-1)
 
-    def more(self, count: int) -> None:
-        self._left += count
-        if self._left == 0 and not self.future.done():
-            if self._error is None:
-                self.future.set_result(None)
-            else:
-                self.future.set_exception(self._error)
-
     def fail(self, error: LeveretError) -> None:
         self._error = self._error or error
         self.more(-1)
+
+    def more(self, count: int) -> None:
+        """So many more of them, or fewer; at none it is over."""
+        self._left += count
+        if self._left == 0:
+            self.over(self._error)
+
+    def over(self, error: LeveretError | None) -> None:
+        raise NotImplementedError
+
+
+class Published(Awaited):
+    """By a coroutine."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self, future: asyncio.Future[None], to: str | Target, left: int) -> None:
+        super().__init__(to, left)
+        self._future = future
+
+    def over(self, error: LeveretError | None) -> None:
+        settle(self._future, error)
 
 
 def error_of(done: Done, to: str | Target) -> LeveretError | None:

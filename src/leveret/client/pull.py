@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from leveret.client.engine.inbox import Channel, Event
 from leveret.client.engine.message import Message
 from leveret.client.handling import Serving
+from leveret.client.link import Owner
 from leveret.errors import Disconnected, LeveretError
 from leveret.wire import methods, requests
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 AHEAD: Final = 64
 
 
-class Puller:
+class Puller(Owner):
     """Takes messages of one queue, when asked."""
 
     def __init__(self, client: Client, serving: Serving) -> None:
@@ -105,15 +106,6 @@ class Puller:
             return link, self._channel
 
     # ---- for the link
-
-    def messages(self, messages: list[Message]) -> None:
-        pass
-
-    def event(self, event: Event) -> None:
-        pass
-
-    def emptied(self) -> None:
-        pass
 
     def closed(self, error: LeveretError) -> None:
         if self._channel is not None:

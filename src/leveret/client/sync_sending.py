@@ -12,8 +12,8 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final, TypeVar, Unpack
 
 from leveret.client.client import Client
-from leveret.client.engine.outbox import CONFIRMED, Done, Template
-from leveret.client.publisher import OnOutcome, Outcome, Posted, Publisher, error_of
+from leveret.client.engine.outbox import Template
+from leveret.client.publisher import Awaited, OnOutcome, Outcome, Posted, Publisher
 from leveret.client.spooling import Spooling
 from leveret.client.targets import Options, Target, target
 from leveret.client.thread import Box, LoopThread, Waiting
@@ -26,33 +26,20 @@ AHEAD: Final = 10_000  # messages that the caller may be ahead of the spool
 ROOM: Final = 0.75  # who waits for room in the buffer waits until it is so full
 
 
-class Receipt:
-    """A message, or several, that a thread waits for. Only the loop counts."""
+class Receipt(Awaited):
+    """By a thread. Only the loop counts."""
 
-    __slots__ = ("_error", "_left", "_to", "waiting")
+    __slots__ = ("waiting",)
 
     def __init__(self, to: str | Target, left: int) -> None:
+        super().__init__(to, left)
         self.waiting: Waiting[None] = Waiting()
-        self._to = to
-        self._left = left
-        self._error: LeveretError | None = None
 
-    def finish(self, done: Done) -> None:
-        if done.verdict != CONFIRMED and self._error is None:
-            self._error = error_of(done, self._to)
-        self.more(-1)
-
-    def fail(self, error: LeveretError) -> None:
-        self._error = self._error or error
-        self.more(-1)
-
-    def more(self, count: int) -> None:
-        self._left += count
-        if self._left == 0:
-            if self._error is None:
-                self.waiting.set(None)
-            else:
-                self.waiting.fail(self._error)
+    def over(self, error: LeveretError | None) -> None:
+        if error is None:
+            self.waiting.set(None)
+        else:
+            self.waiting.fail(error)
 
 
 class Handed:
