@@ -27,6 +27,16 @@ LOOKS_PER_LIMIT: Final = 10  # a job may run over its limit by a tenth of it
 LONGEST_LOOK_S: Final = 0.5
 
 
+def tell(
+    loop: asyncio.AbstractEventLoop, pool: str, on_done: Done, result: Any, error: BaseException | None
+) -> None:
+    """A job of `pool` has ended. What is wrong with who is told is the loop's to report."""
+    try:
+        on_done(result, error)
+    except Exception as raised:
+        loop.call_exception_handler({"message": f"{pool}: on_done failed", "exception": raised})
+
+
 class _Slot:
     """A thread and what it does. The token is the job's own: who pops it, the thread or the time limit, reports."""
 
@@ -199,13 +209,8 @@ class ThreadPool:
 
     def _report(self, on_done: Done, result: Any, error: BaseException | None) -> None:
         self.outstanding -= 1
-        try:
-            on_done(result, error)
-        except Exception as raised:
-            assert self._loop is not None
-            self._loop.call_exception_handler(
-                {"message": f"{self.name}: on_done failed", "exception": raised}
-            )
+        assert self._loop is not None
+        tell(self._loop, self.name, on_done, result, error)
         if self.outstanding == 0 and self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 from leveret.errors import Closed, ConfigError
 from leveret.worker import child
 from leveret.worker.interfaces import Done, JobTimeout, LostJob, Target
+from leveret.worker.pools import tell
 from leveret.worker.process_link import ProcessLink
 
 BATCH_NS: Final = 5_000_000  # as much work as a process may have in hand
@@ -248,13 +249,8 @@ class ProcessPool:
 
     def _report(self, on_done: Done, result: Any, error: BaseException | None) -> None:
         self.outstanding -= 1
-        try:
-            on_done(result, error)
-        except Exception as raised:
-            assert self._loop is not None
-            self._loop.call_exception_handler(
-                {"message": f"{self.name}: on_done failed", "exception": raised}
-            )
+        assert self._loop is not None
+        tell(self._loop, self.name, on_done, result, error)
 
     # ---- processes
 
