@@ -184,15 +184,12 @@ def members(public: Public, target: griffe.Object) -> Iterator[griffe.Object]:
     for owner in [target, *hidden]:
         for member in owner.members.values():
             private = member.name.startswith("_") and not (member.name in SHOWN and member.has_docstring)
-            if (
-                isinstance(member, griffe.Alias)
-                or private
-                or member.name in seen
-                or not _is_for_users(target, member)
-            ):
+            if isinstance(member, griffe.Alias) or private or member.name in seen:
                 continue
-            if member.is_function or member.is_attribute or member.is_class:
-                seen.add(member.name)
+            seen.add(member.name)  # what overrides another decides for both
+            if _is_for_users(target, member) and (
+                member.is_function or member.is_attribute or member.is_class
+            ):
                 yield member
 
 

@@ -72,10 +72,15 @@ def fake(tmp_path: Path) -> Any:
         "from leveret.client.deep import Client, bare\n__all__ = ['Client', 'bare', 'gone']\n"
     )
     (package / "deep.py").write_text(
-        "class Client:\n"
+        "class Part:\n"
+        "    def event(self) -> None:\n"
+        '        """What others of ours call."""\n'
+        "class Client(Part):\n"
         '    """A client."""\n'
         "    def open(self) -> None: ...\n"
         "    def _hidden(self) -> None: ...\n"
+        "    # ---- for the parts\n"
+        "    def event(self) -> None: ...\n"
         'def bare(client: Client, *, name: str = "x", **more: int) -> list[Client]: ...\n'
     )
     return site().Public(source=tmp_path)
@@ -84,6 +89,11 @@ def fake(tmp_path: Path) -> Any:
 def test_a_docstring_or_a_name_that_is_missing_is_found(fake: Any) -> None:
     assert site().undocumented(fake) == ["leveret.client.Client.open", "leveret.client.bare"]
     assert fake.unknown == ["leveret.client.gone"]
+
+
+def test_what_is_for_the_parts_is_not_shown_by_its_base(fake: Any) -> None:
+    client = next(each for each in fake.all() if each.name == "leveret.client.Client")
+    assert [member.name for member in site().members(fake, client.target)] == ["open"]
 
 
 def test_signatures_name_types_as_users_know_them(fake: Any) -> None:
