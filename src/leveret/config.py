@@ -159,6 +159,9 @@ class Config:
     consumer_timeout_closes_channel: bool = key(
         False, BOOL, "close the channel of a consumer that took longer, as RabbitMQ 3 does"
     )
+    busy_poll_us: int = key(
+        limits.BUSY_POLL_US, whole(0, 1_000), "how long to stay awake for a peer that usually answers sooner"
+    )
     memory_high_watermark: Watermark = key(
         Watermark(relative=0.6), WATERMARK, "memory in use from which publishers are blocked"
     )

@@ -13,6 +13,7 @@ HEARTBEAT_S: Final = 60
 STOMP_HEARTBEAT_MIN_MS: Final = 1_000  # the clock is looked at twice a second
 HANDSHAKE_TIMEOUT_S: Final = 10
 CONNECTIONS: Final = 65_536
+BUSY_POLL_US: Final = 50  # longer, and peers that are slower than that keep a processor busy
 RESERVED_DESCRIPTORS: Final = (
     40  # file descriptors that connections do not get: the store's, the log's, the loop's
 )

@@ -67,6 +67,7 @@ class Calls(Owner):
                 try:
                     link.output.write(self._frames(link, channel, where, body, key, timeout_s, options))
                     link.flush()
+                    link.polling.begin()
                     answer = await future
                 finally:
                     self._waiting.pop(key, None)

@@ -18,7 +18,7 @@ from leveret.errors import ConnectFailed, Disconnected, LeveretError, Refused
 
 
 class Connector:
-    """`heartbeat_s` and `timeout_s` are for addresses that say nothing of them."""
+    """`heartbeat_s` and `timeout_s` are for addresses that say nothing of them; `busy_poll_s` is for links by sockets."""
 
     def __init__(
         self,
@@ -27,12 +27,14 @@ class Connector:
         name: str,
         heartbeat_s: float,
         timeout_s: float,
+        busy_poll_s: float = 0.0,
     ) -> None:
         self.addresses = tuple(addresses)
         self.credentials = who.checked(credentials)
         self.name = name
         self.heartbeat_s = heartbeat_s
         self.timeout_s = timeout_s
+        self.busy_poll_s = busy_poll_s
         self.address = self.addresses[0]  # the one in use, or last in use
         self._first = 0
 
@@ -71,6 +73,8 @@ class Connector:
         except TimeoutError:
             raise ConnectFailed("credentials did not come in time") from None
         link = Link(user, password, address.vhost, address.name or self.name, heartbeat_s, outbox)
+        if address.dialer is None:  # a broker in this process wants the processor that we would poll with
+            link.polling.allow(self.busy_poll_s)
         if address.frame_max_bytes:
             link.frame_max_bytes = min(link.frame_max_bytes, address.frame_max_bytes)
         if address.channel_max:

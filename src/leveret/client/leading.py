@@ -65,7 +65,7 @@ class Leading:
         self.payloads = payloads
         self.backoff = backoff if backoff is not None else Backoff()
         self.reconnects = backoff is not None
-        self.publisher = Publisher(payloads, buffer, self._ask)
+        self.publisher = Publisher(payloads, buffer, self._ask, self._expect)
         self.publisher.on_outcome = on_outcome
         self.publisher.demand = self.demand
         self.publisher.delayed = self._not_known
@@ -338,6 +338,10 @@ class Leading:
         if self.publisher.spooling is not None and not self._spool_asked:
             self._spool_asked = True
             self._loop.call_soon(self._work_spool)
+
+    def _expect(self) -> None:
+        if self.link is not None:
+            self.link.polling.begin()
 
     def _work_spool(self) -> None:
         self._spool_asked = False

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from librt.strings import BytesWriter
 
 from leveret._version import VERSION
+from leveret.busypoll import BusyPoll
 from leveret.client.engine.inbox import Channel, Event, Inbox
 from leveret.client.engine.message import Handling, Message
 from leveret.client.engine.outbox import Outbox
@@ -67,6 +68,7 @@ class Link(asyncio.Protocol):
         self.loop = loop
         self.inbox = Inbox()
         self.output = Output(self._wake)
+        self.polling = BusyPoll(loop.call_soon, 0)
         self.outbox = outbox
         self.publishing = False  # the outbox's channel is open
         self.blocked = ""  # why the broker takes no messages, if so
@@ -99,6 +101,7 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
+        self.polling.over()
         inbox = self.inbox
         try:
             events = inbox.receive(data)
@@ -193,6 +196,7 @@ class Link(asyncio.Protocol):
         future: asyncio.Future[Event] = self.loop.create_future()
         self._asked.setdefault(channel, deque()).append((answers, future))
         self.say(put)
+        self.polling.begin()
         return future
 
     # ---- channels

@@ -156,11 +156,14 @@ def error_of(done: Done, to: str | Target) -> LeveretError | None:
 class Publisher:
     """`ask` is called when there is something to write."""
 
-    def __init__(self, payloads: Payloads, buffer: Buffer, ask: Callable[[], None]) -> None:
+    def __init__(
+        self, payloads: Payloads, buffer: Buffer, ask: Callable[[], None], expect: Callable[[], None]
+    ) -> None:
         self.outbox = Outbox(PUBLISH_CHANNEL, secrets.token_hex(STEM_BYTES // 2).encode())
         self.payloads = payloads
         self.buffer = buffer
         self.ask = ask
+        self.expect = expect
         self.on_outcome: OnOutcome | None = None
         self.posted = 0
         self.dropped = 0
@@ -300,6 +303,7 @@ class Publisher:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ask()  # before it is kept: where this raises, nothing is sent
         number = self.outbox.add(template, data, Published(future, to, 1))
+        self.expect()
         try:
             if timeout_s is None:
                 await future

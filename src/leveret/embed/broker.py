@@ -39,6 +39,7 @@ OWN: Final = {
     "host": "listen=",
     "amqp_port": "listen=",
     **{kind.key: f"listen_{kind.name}=" for kind in KINDS.values()},
+    "busy_poll_us": "leveret serve for that: an embedded one does not have the process to itself",
     "log_format": "the logging module, for the logger 'leveret'",
     "log_level": "the logging module, for the logger 'leveret'",
 }

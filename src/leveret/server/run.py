@@ -53,7 +53,7 @@ async def serve(config: Config) -> int:
     raise_descriptors()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     listeners = Listeners(config)  # what cannot be is found out before anything is touched
-    server = Server(config)
+    server = Server(config, own_process=True)
     gc.disable()  # millions of new objects, none of them garbage
     server.open()
     await server.start()

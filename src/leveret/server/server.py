@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 
 from leveret import __version__, limits, logs
+from leveret.busypoll import BusyPoll
 from leveret.clock import Clock
 from leveret.config import Config
 from leveret.core.access import User
@@ -32,6 +33,7 @@ from leveret.server.watermarks import Watermarks
 log = logs.get("server")
 
 TICK_S = 0.1
+LIGHT_BYTES = 4_096  # a turn that read no more had one peer or two that wait for their answer
 RETRY_FULL_MS = 5_000
 GOODBYE_S = 3.0  # how long clients may take to answer that the broker leaves
 
@@ -50,14 +52,18 @@ class Server:
     """`start` it on a running loop; `stop` ends it in order. Changes nothing that belongs to the process as a whole.
 
     clock: what the broker takes for the time, on which messages expire and fall due; sockets have the system's.
+    own_process: nobody else wants the interpreter, so that it may stay awake for its peers.
     """
 
-    def __init__(self, config: Config, clock: Clock | None = None) -> None:
+    def __init__(self, config: Config, clock: Clock | None = None, own_process: bool = False) -> None:
         self.config = config
         self.clock = Clock() if clock is None else clock
         self.storage = Storage(config)
         self.now_ms = 0
         self.budget = limits.TURN_BUDGET_BYTES
+        self.polling = BusyPoll(
+            lambda look: self.loop.call_soon(look), config.busy_poll_us / 1_000_000 if own_process else 0
+        )
         self.wakes_ms = 0  # the turn that is asked for ahead of the next tick, wall clock
         self.scheduled = False
         self.links: dict[int, ServerLink] = {}
@@ -200,6 +206,7 @@ class Server:
         """Ask for a turn. What comes in this round of the loop comes now: what is too old by now is gone before."""
         if not self.scheduled:
             self.scheduled = True
+            self.polling.over()
             self.loop.call_soon(self.turn)
             self.core_turn.now_ms = self.clock.wall_ms()
             try:
@@ -209,6 +216,7 @@ class Server:
 
     def turn(self) -> None:
         self.scheduled = False
+        light = self.budget > limits.TURN_BUDGET_BYTES - LIGHT_BYTES
         self.budget = limits.TURN_BUDGET_BYTES
         turn = self.core_turn
         more = False
@@ -227,6 +235,8 @@ class Server:
             self.schedule()
         else:
             self._wake_in_time()
+            if light and not self._writing():
+                self.polling.begin()
 
     def _wake_in_time(self) -> None:
         """What is due before the next tick gets a turn of its own then."""
