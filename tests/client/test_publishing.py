@@ -207,6 +207,12 @@ def test_many_at_once() -> None:
         await client.declare_queue("q")
         await client.publish_many("q", (f"{n}" for n in range(2500)), type="batch")
         await client.publish_many("q", [])
+        one: Any
+        for one in ("abc", b"abc", bytearray(b"abc"), {"a": 1}):
+            with pytest.raises(
+                TypeError, match=r"several messages, such as a list, and not one .*: use publish"
+            ):
+                await client.publish_many("q", one)
         assert (await client.look_at_queue("q")).messages == 2500
         with pytest.raises(Unroutable):
             await client.publish_many("nowhere", ["a", "b"])

@@ -72,6 +72,8 @@ def test_publish_many(broker: SyncClient, queue: str) -> None:
     broker.publish_many(queue, (b"%d" % number for number in range(300)))
     assert broker.look_at_queue(queue).messages == 300
     broker.publish_many(queue, [])
+    with pytest.raises(TypeError, match="and not one str: use publish"):
+        broker.publish_many(queue, "abc")
 
 
 def test_outcomes_are_told_on_a_thread_that_may_wait(running: ThreadedBroker, queue: str) -> None:

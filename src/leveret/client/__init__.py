@@ -12,7 +12,8 @@ from leveret.client.consumer import Consumer
 from leveret.client.engine.message import Message
 from leveret.client.features import Features, ServerInfo
 from leveret.client.opening import connect
-from leveret.client.publisher import Buffer, Outcome
+from leveret.client.outcomes import Outcome
+from leveret.client.publisher import Buffer
 from leveret.client.serialize import Serializer, Serializers
 from leveret.client.stats import Stats
 from leveret.client.targets import Options, Target, exchange, topic

@@ -17,7 +17,8 @@ from leveret.client.engine.message import Message
 from leveret.client.engine.outbox import Template, encode
 from leveret.client.handling import DIRECT_REPLY, Serving
 from leveret.client.link import Owner
-from leveret.client.publisher import route, settle
+from leveret.client.outcomes import settle
+from leveret.client.publisher import route
 from leveret.client.targets import Options, Target, target
 from leveret.client.topology import Queue
 from leveret.errors import CallFailed, CallTimeout, Disconnected, InvalidMessage, LeveretError, Unroutable

@@ -16,7 +16,7 @@ from leveret.client.declaring import Declaring
 from leveret.client.engine.message import Message
 from leveret.client.handling import Serving
 from leveret.client.leading import Leading
-from leveret.client.publisher import OnOutcome
+from leveret.client.outcomes import OnOutcome
 from leveret.client.pull import Puller
 from leveret.client.targets import TOPICS, Options, Target
 from leveret.client.topology import Binding, Queue

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, cast
 
 from leveret.client.engine.message import Handling, Message
 from leveret.client.engine.outbox import CONFIRMED, Done, Template
-from leveret.client.publisher import PUBLISH_CHANNEL, around_id, error_of, route, settle
+from leveret.client.outcomes import error_of, settle
+from leveret.client.publisher import PUBLISH_CHANNEL, around_id, route
 from leveret.client.targets import Options, Target, target
 from leveret.errors import InvalidMessage, LeveretError
 from leveret.wire.properties import Properties, encode_properties

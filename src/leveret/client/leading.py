@@ -27,8 +27,9 @@ from leveret.client.engine.inbox import Channel
 from leveret.client.engine.message import Handling
 from leveret.client.features import Features, ServerInfo
 from leveret.client.link import Link, Owner
+from leveret.client.outcomes import OnOutcome
 from leveret.client.payload import Payloads
-from leveret.client.publisher import PUBLISH_CHANNEL, Buffer, OnOutcome, Publisher
+from leveret.client.publisher import PUBLISH_CHANNEL, Buffer, Publisher
 from leveret.client.pull import Puller
 from leveret.client.spool import Spool
 from leveret.client.stats import Stats

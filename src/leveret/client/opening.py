@@ -12,8 +12,9 @@ from leveret.client.client import Client
 from leveret.client.compress import Compression
 from leveret.client.connector import Connector
 from leveret.client.credentials import Credentials
+from leveret.client.outcomes import OnOutcome
 from leveret.client.payload import Payloads
-from leveret.client.publisher import Buffer, OnOutcome
+from leveret.client.publisher import Buffer
 from leveret.client.serialize import Serializers
 
 BUSY_POLL_MAX_S: Final = 0.01  # no processor takes longer to wake up

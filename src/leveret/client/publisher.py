@@ -1,4 +1,4 @@
-"""What is sent: bodies and options made into frames, a bound on what waits, and what became of each message.
+"""What is sent: bodies and options made into frames, and a bound on what waits. Outcomes are outcomes.py.
 
 It owns the outbox, over all connections. Encoding happens here, once; sending is the link's business, and when there is a
 link is the client's.
@@ -10,20 +10,21 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Literal, Protocol, cast
+from typing import Final, Literal, cast
 
 from leveret.client.engine.message import READY
-from leveret.client.engine.outbox import CONFIRMED, MADE_ID_BYTES, REFUSED, STEM_BYTES, Done, Outbox, Template
+from leveret.client.engine.outbox import MADE_ID_BYTES, STEM_BYTES, Done, Outbox, Template
+from leveret.client.outcomes import OnOutcome, Posted, Published, Waiter, error_of, settle
 from leveret.client.payload import Payloads
 from leveret.client.spool import Spool
 from leveret.client.spooling import Spooled, Spooling
 from leveret.client.targets import Options, Target, check_options, target
 from leveret.client.telemetry import Tracing
 from leveret.client.topology import UNIQUE_HEADER
-from leveret.errors import BufferFull, InvalidMessage, LeveretError, NotConfirmed, Unroutable
+from leveret.errors import BufferFull, InvalidMessage, LeveretError
 from leveret.wire.methods import route_bytes
 from leveret.wire.properties import MESSAGE_ID, Properties, encode_properties, find_property
 
@@ -54,103 +55,6 @@ class Buffer:
             raise ValueError(f"full is 'wait', 'raise' or 'drop', not {self.full!r}")
         if self.messages < 1 or self.size_bytes < 1:
             raise ValueError("a buffer has room for at least one message and one byte")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a posted message. `error` is None for one that the broker has."""
-
-    message_id: str
-    to: str | Target
-    body: object
-    error: LeveretError | None
-
-    @property
-    def ok(self) -> bool:
-        return self.error is None
-
-
-OnOutcome = Callable[[Outcome], None]
-
-
-class Waiter(Protocol):
-    """Who is told of the end of a message."""
-
-    def finish(self, done: Done) -> None: ...
-
-    def fail(self, error: LeveretError) -> None: ...
-
-
-class Posted:
-    """A posted message whose end is to be told."""
-
-    __slots__ = ("_body", "_message_id", "_tell", "_to")
-
-    def __init__(self, tell: OnOutcome, message_id: str, to: str | Target, body: object) -> None:
-        self._tell = tell
-        self._message_id = message_id
-        self._to = to
-        self._body = body
-
-    def finish(self, done: Done) -> None:
-        self._tell(Outcome(self._message_id, self._to, self._body, error_of(done, self._to)))
-
-    def fail(self, error: LeveretError) -> None:
-        self._tell(Outcome(self._message_id, self._to, self._body, error))
-
-
-class Awaited:
-    """A message, or several, that somebody waits for. The first error is the one that is told."""
-
-    __slots__ = ("_error", "_left", "_to")
-
-    def __init__(self, to: str | Target, left: int) -> None:
-        self._to = to
-        self._left = left
-        self._error: LeveretError | None = None
-
-    def finish(self, done: Done) -> None:
-        if done.verdict != CONFIRMED and self._error is None:
-            self._error = error_of(done, self._to)
-        self.more(-1)
-
-    def fail(self, error: LeveretError) -> None:
-        self._error = self._error or error
-        self.more(-1)
-
-    def more(self, count: int) -> None:
-        """So many more of them, or fewer; at none it is over."""
-        self._left += count
-        if self._left == 0:
-            self.over(self._error)
-
-    def over(self, error: LeveretError | None) -> None:
-        raise NotImplementedError
-
-
-class Published(Awaited):
-    """By a coroutine."""
-
-    __slots__ = ("_future",)
-
-    def __init__(self, future: asyncio.Future[None], to: str | Target, left: int) -> None:
-        super().__init__(to, left)
-        self._future = future
-
-    def over(self, error: LeveretError | None) -> None:
-        settle(self._future, error)
-
-
-def error_of(done: Done, to: str | Target) -> LeveretError | None:
-    if done.verdict == CONFIRMED:
-        return None
-    where = target(to)
-    if done.verdict == REFUSED:
-        return NotConfirmed(
-            f"the broker did not take a message to {where}: the queue is full or has it already, or the broker failed"
-        )
-    advice = ": declare the queue first" if not where.exchange else ""
-    return Unroutable(f"no queue gets a message to {where} ({done.text}){advice}")
 
 
 class Publisher:
@@ -317,6 +221,7 @@ class Publisher:
     async def publish_many(
         self, to: str | Target, bodies: Iterable[object], timeout_s: float | None, options: Options
     ) -> None:
+        bodies = several(bodies)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         batch = Published(future, to, 1)
         self.ask()
@@ -493,13 +398,13 @@ class Publisher:
         self._empty = []
 
 
-def settle(future: asyncio.Future[None], error: BaseException | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(None)
-    else:
-        future.set_exception(error)
+def several(bodies: Iterable[object]) -> Iterable[object]:
+    """Raises TypeError for what can be iterated over and is one message all the same."""
+    if isinstance(bodies, (str, bytes, bytearray, memoryview, Mapping)):
+        raise TypeError(
+            f"publish_many takes several messages, such as a list, and not one {type(bodies).__name__}: use publish"
+        )
+    return bodies
 
 
 def route(to: Target) -> bytes:

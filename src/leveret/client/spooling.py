@@ -15,7 +15,7 @@ from leveret.client.spool import Entry, Spool
 from leveret.errors import LeveretError, SpoolError
 
 if TYPE_CHECKING:
-    from leveret.client.publisher import Posted
+    from leveret.client.outcomes import Posted
 
 BATCH: Final = 1_000
 WINDOW: Final = 8_000  # messages in the outbox

@@ -13,7 +13,8 @@ from typing import Any, Final, TypeVar, Unpack
 
 from leveret.client.client import Client
 from leveret.client.engine.outbox import Template
-from leveret.client.publisher import Awaited, OnOutcome, Outcome, Posted, Publisher
+from leveret.client.outcomes import Awaited, OnOutcome, Outcome, Posted
+from leveret.client.publisher import Publisher, several
 from leveret.client.spooling import Spooling
 from leveret.client.targets import Options, Target, target
 from leveret.client.thread import Box, LoopThread, Waiting
@@ -177,7 +178,7 @@ class SyncSending:
         """Send them all, and return when the broker has them. The first error is raised, when all have ended."""
         self._check()
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        bodies = list(bodies)
+        bodies = list(several(bodies))
         receipt = Receipt(to, len(bodies) + 1)
         for body in bodies:
             template, data = self._prepare(to, body, options)

@@ -32,7 +32,7 @@ class Supervisor:
     """`fatal` are exit codes with which starting anew is of no use, if the process did not last. `watch`: a folder, or None.
 
     A process that is to end is killed some seconds after `grace_s`; with None, which leaves the grace time to the app, it
-    is waited for.
+    is waited for until we are told to stop a second time.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Supervisor:
         self._backoff = backoff if backoff is not None else Backoff(first_s=0.5, jitter="equal")
         self._running: dict[int, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()  # told twice
         self._changed = asyncio.Event()
         self._code = 0
         self._leash: tuple[int, int] | None = None
@@ -76,8 +77,9 @@ class Supervisor:
         return self._code
 
     def stop(self) -> None:
-        """Tell all to drain; told twice, they leave at once."""
+        """Tell all to drain; told twice, they leave at once, and who does not is killed."""
         if self._stopping.is_set():
+            self._hurry.set()
             for process in self._running.values():
                 with contextlib.suppress(ProcessLookupError):
                     process.terminate()
@@ -133,13 +135,16 @@ class Supervisor:
         ended = asyncio.ensure_future(process.wait())
         changed = asyncio.ensure_future(self._changed.wait())
         stopped = asyncio.ensure_future(self._stopping.wait())
+        hurry = asyncio.ensure_future(self._hurry.wait())
         try:
             await asyncio.wait({ended, changed, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
                 with contextlib.suppress(ProcessLookupError):
                     process.terminate()
                 limit_s = None if self._grace_s is None else self._grace_s + KILL_AFTER_S
-                await asyncio.wait({ended}, timeout=limit_s)
+                await asyncio.wait({ended, hurry}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+            if hurry.done():
+                await asyncio.wait({ended}, timeout=KILL_AFTER_S)
             if not ended.done():
                 logger.error("worker %d does not end, and is killed", number)
                 process.kill()
@@ -148,6 +153,7 @@ class Supervisor:
             del self._running[number]
             changed.cancel()
             stopped.cancel()
+            hurry.cancel()
 
     # ---- files
 
