@@ -52,7 +52,9 @@ def python_beside(command: str) -> str:
         raise Usage(
             f"there is no python beside '{command}': name a command of an environment, such as .venv/bin/leveret"
         )
-    return str(python)
+    return str(
+        python.absolute()
+    )  # programs run in directories of their own; not resolved: an environment is where its link is
 
 
 def answers(port: int) -> bool:

@@ -42,12 +42,16 @@ def test_a_window_that_never_opened_is_said() -> None:
         counted.figures()
 
 
-def test_the_interpreter_beside_a_command_is_its_environments(tmp_path: Path) -> None:
+def test_the_interpreter_beside_a_command_is_its_environments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("leveret", "python"):
         (tmp_path / name).touch(mode=0o755)
     assert python_beside(str(tmp_path / "leveret")) == str(tmp_path / "python")
     with pytest.raises(Usage, match="there is no python beside"):
         python_beside(str(tmp_path / "nothing"))
+    monkeypatch.chdir(tmp_path)
+    assert python_beside("./leveret") == str(tmp_path / "python"), "who runs it is elsewhere"
 
 
 def test_rates_are_messages_by_seconds() -> None:

@@ -94,6 +94,45 @@ def test_what_a_message_says_of_itself_arrives() -> None:
     run(work)
 
 
+@pytest.mark.parametrize("compress", [None, "gzip", "deflate"])
+@pytest.mark.parametrize("post", [False, True])
+def test_what_was_sent_before_does_not_matter(compress: str | None, post: bool) -> None:
+    """Options and bodies of every kind among each other: each message is what it would be alone."""
+    bodies: list[object] = [b"b" * 5000, b"c" * 5000, b"s", "long " * 1000, "t", ["j"] * 1000, ["j"]]
+    options: list[dict[str, Any]] = [
+        {}, {"compress": None}, {"compress": "gzip"}, {"compress": "deflate"}, {"persistent": False},
+        {"persistent": False, "compress": "gzip"}, {"priority": 3}, {"headers": {"a": 1}}, {"type": "t"},
+    ]  # fmt: skip
+
+    async def work(client: Client) -> None:
+        await client.declare_queue("q")
+        for _ in range(2):
+            for option in options:
+                for body in bodies:
+                    if post:
+                        await client.post("q", body, **option)
+                    else:
+                        await client.publish("q", body, **option)
+        await client.flush()
+        for _ in range(2):
+            for option in options:
+                for body in bodies:
+                    message = await client.get("q")
+                    assert message is not None
+                    packs = option.get("compress", compress)
+                    encoding = packs if packs and len(message.body) >= 1024 else None
+                    assert (message.data, message.content_encoding) == (body, encoding), option
+                    assert message.headers == option.get("headers", {})
+                    assert message.properties.delivery_mode == (1 if option.get("persistent") is False else 2)
+                    assert (message.properties.priority, message.type) == (
+                        option.get("priority"),
+                        option.get("type"),
+                    )
+                    message.ack()
+
+    run(work, compress=compress)
+
+
 @pytest.mark.parametrize("compress", ["gzip", "deflate"])
 def test_bodies_are_packed_on_the_way(compress: str) -> None:
     async def work(client: Client) -> None:

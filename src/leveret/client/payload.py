@@ -30,6 +30,10 @@ class Payloads:
         data, encoding = packing.pack(data)
         return data, content_type, encoding or None
 
+    def sends_as_is(self, options: Options) -> bool:
+        """Whether bytes are left alone, however many they are."""
+        return self._compression is None and "compress" not in options and "serializer" not in options
+
     def decode(self, message: Message, into: object) -> object:
         """The body as a value. Raises InvalidMessage."""
         return self.serializers.decode(message.body, message.content_type, into)

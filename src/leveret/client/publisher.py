@@ -77,8 +77,9 @@ class Publisher:
             None  # how this broker delays, if not by itself
         )
         self.demand: Callable[[str, str], None] = lambda name, what: None
-        self._templates: dict[object, Template] = {}
         self._checked: set[tuple[object, ...]] = set()
+        self._templates: dict[object, Template] = {}
+        self._as_is: dict[object, Template] = {}  # of bytes that are sent as they are, by target and options
         self._room: deque[asyncio.Future[None]] = deque()
         self._empty: list[asyncio.Future[None]] = []
 
@@ -89,29 +90,27 @@ class Publisher:
         if type(to) is not str:
             to = target(to)
         own: tuple[object, ...] = ()
-        if not options:
-            kind = type(body)
-            if kind is bytes:
-                found = self._templates.get((to, bytes))
-                if found is not None:
-                    return found, cast(bytes, body)
-        elif OWN.isdisjoint(options):
-            own = self._checked_once(options)
-        else:
-            check_options(options)
+        kept = True
+        if options:
+            if OWN.isdisjoint(options):
+                own = self._checked_once(options)
+            else:
+                check_options(options)
+                kept = False
+        if kept and type(body) is bytes:
+            found = self._as_is.get((to, own))
+            if found is not None:
+                return found, body
         data, content_type, encoding = self.payloads.encode(body, options)
-        key: object = None
-        if not options:
-            key = (to, type(body)) if type(body) is bytes else (to, content_type, encoding)
-        elif own:
-            key = (to, content_type, encoding, *own)
-        template = self._templates.get(key) if key is not None else None
+        if not kept:
+            return self._template(target(to), content_type, encoding, options), data
+        key = (to, own, content_type, encoding)
+        template = self._templates.get(key)
         if template is None:
             template = self._template(target(to), content_type, encoding, options)
-            if key is not None:
-                if len(self._templates) >= TEMPLATES:
-                    self._templates.clear()
-                self._templates[key] = template
+            keep(self._templates, key, template)
+        if type(body) is bytes and self.payloads.sends_as_is(options):
+            keep(self._as_is, (to, own), template)
         return template, data
 
     def _checked_once(self, options: Options) -> tuple[object, ...]:
@@ -132,6 +131,7 @@ class Publisher:
     def forget_templates(self) -> None:
         """The broker is another one: what it offers may be too."""
         self._templates.clear()
+        self._as_is.clear()
 
     def content(self, to: Target, body: object, options: Options) -> tuple[bytes, Properties, Target]:
         """Body, properties and target of one message, for who sends it by other ways. Raises InvalidMessage."""
@@ -405,6 +405,12 @@ def several(bodies: Iterable[object]) -> Iterable[object]:
             f"publish_many takes several messages, such as a list, and not one {type(bodies).__name__}: use publish"
         )
     return bodies
+
+
+def keep(templates: dict[object, Template], key: object, template: Template) -> None:
+    if len(templates) >= TEMPLATES:
+        templates.clear()
+    templates[key] = template
 
 
 def route(to: Target) -> bytes:
