@@ -7,7 +7,7 @@ import pytest
 from leveret.core.queue import Queue
 from leveret.core.serving import Tier, check_may_get, enter, leave
 from leveret.errors import AccessRefused, ResourceLocked
-from leveret.message import ACCEPTED
+from leveret.message import ACCEPTED, Message
 from tests.rig import Hand, Rig, body_of
 
 SINGLE: dict[str, object] = {"x-single-active-consumer": True}
@@ -195,3 +195,28 @@ def test_gets_of_a_single_active_queue() -> None:
     check_may_get(rig.queue("quorum", arguments=QUORUM))
     with pytest.raises(ResourceLocked, match='<<"quorum">> queues with single active consumer'):
         check_may_get(rig.queue("both", arguments=SINGLE | QUORUM))
+
+
+def test_what_one_queue_raises_holds_up_no_other() -> None:
+    rig = Rig()
+
+    class Broken(Exception):
+        """A bug."""
+
+    class Breaking(Hand):
+        def _take(self, tag: int, m: Message, redelivered: bool) -> None:
+            raise Broken
+
+    hands = []
+    for number, name in enumerate(["q0", "q1", "q2", "q3", "q4"]):
+        hands.append((Breaking if number == 1 else Hand)(rig, rig.queue(name)))
+        rig.send(name, name.encode())
+    turn = rig.broker.turn
+    with pytest.raises(Broken):
+        turn.pump()
+    assert [bool(hand.got) for hand in hands] == [True, False, False, False, False]
+    turn.pump()  # the next turn
+    assert [bool(hand.got) for hand in hands] == [True, False, True, True, True]
+    assert not turn.dirty
+    rig.send("q1", b"more")
+    assert turn.dirty, "its queue is looked at again"

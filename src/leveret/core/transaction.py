@@ -1,7 +1,8 @@
 """Publishes and settlements that are kept until they are committed: as one record of the journal, all of it or nothing
 after a crash.
 
-Queues are found when a message is published; those that are gone by the commit get nothing. What is settled is taken
+Queues are found when a message is published. One that is gone by the commit gets nothing, but if there is another of its
+name by then, that one gets it, as in RabbitMQ. What is settled is taken
 out of its session at once, and put back if the transaction is given up. Who begins and ends it is its protocol's.
 """
 
@@ -24,6 +25,21 @@ class Settlement:
         self.session = session
         self.run = run
         self.outcome: i64 = outcome
+
+
+def still_there(route: Route, queues: list[Queue]) -> list[Queue]:
+    """These queues, or those that have their names now."""
+    for q in queues:
+        if q.gone:
+            break
+    else:
+        return queues
+    found: list[Queue] = []
+    for q in queues:
+        now = route.vhost.topology.queues.get(q.name) if q.gone else q
+        if isinstance(now, Queue):
+            found.append(now)
+    return found
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -55,7 +71,7 @@ class Transaction:
         self._reset()
         journal.begin_tx()
         for route, queues, m in publishes:
-            self.give(route, [q for q in queues if not q.gone], m)
+            self.give(route, still_there(route, queues), m)
         for s in settlements:
             s.session.finish(s.run, s.outcome)
         return journal.end_tx()

@@ -36,6 +36,8 @@ class Waiter:
 
 
 class Turn:
+    """What one of those raises that it goes through holds up none of the others: they are next."""
+
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
         self.now_ms: i64 = 0  # wall clock, set once a turn by whoever runs the loop
@@ -57,8 +59,14 @@ class Turn:
         dirty = self.dirty
         if dirty:
             self.dirty = []
-            for queue in dirty:
-                queue.pump()
+            done: i64 = 0
+            try:
+                for queue in dirty:
+                    done += 1
+                    queue.pump()
+            except Exception:
+                self.dirty.extend(dirty[done:])
+                raise
 
     def settle_waiters(self) -> None:
         """Tell those that wait how far the disk is."""
@@ -67,17 +75,29 @@ class Turn:
             self.waiters = []
             journal = self.journal
             durable = journal.durable
-            for w in waiters:
-                w.waiting = False
-                position = w.advance(durable)
-                if position != 0:
-                    self.wait_for(w, position)
+            done: i64 = 0
+            try:
+                for w in waiters:
+                    done += 1
+                    w.waiting = False
+                    position = w.advance(durable)
+                    if position != 0:
+                        self.wait_for(w, position)
+            except Exception:
+                self.waiters.extend(waiters[done:])
+                raise
 
     def flush(self) -> None:
         """One write for every connection that has output."""
         outlets = self.outlets
         if outlets:
             self.outlets = []
-            for outlet in outlets:
-                outlet.touched = False
-                outlet.flush()
+            done: i64 = 0
+            try:
+                for outlet in outlets:
+                    done += 1
+                    outlet.touched = False
+                    outlet.flush()
+            except Exception:
+                self.outlets.extend(outlets[done:])
+                raise

@@ -34,15 +34,16 @@ CR: Final[i64] = 13
 Headers = list[tuple[bytes, bytes]]
 
 
-def parse_headers(block: bytes, version: i64) -> Headers:
+def parse_headers(block: bytes, version: i64, limited: bool = True) -> Headers:
     """The headers of a frame, unescaped, in their order; of a repeated name the first one.
 
     block: the lines behind the one of the command, up to the empty one, which does not count.
+    limited: it comes from a peer; what was accepted once, and is longer in its escapes, is not judged again.
     Raises MalformedFrame.
     """
     found: Headers = []
     n: i64 = len(block)
-    if n > HEADER_BLOCK_BYTES:
+    if limited and n > HEADER_BLOCK_BYTES:
         raise MalformedFrame(f"headers of {len(block)} bytes, {HEADER_BLOCK_BYTES} are allowed")
     if block.find(b"\0") >= 0:
         raise MalformedFrame("a NUL among the headers: is the empty line missing that ends them?")
@@ -68,7 +69,7 @@ def parse_headers(block: bytes, version: i64) -> Headers:
             end -= 1
         if end == start:
             continue
-        if end - start > HEADER_LINE_BYTES:
+        if limited and end - start > HEADER_LINE_BYTES:
             raise MalformedFrame(f"a header of {int(end - start)} bytes, {HEADER_LINE_BYTES} are allowed")
         if colon < 0:
             raise MalformedFrame(f"a header without a colon: {shown(block[start:end])}")
@@ -83,7 +84,7 @@ def parse_headers(block: bytes, version: i64) -> Headers:
             value = unescape(value, version)
         if name in names:
             continue
-        if len(names) >= HEADERS_PER_FRAME:
+        if limited and len(names) >= HEADERS_PER_FRAME:
             raise MalformedFrame(f"more than {HEADERS_PER_FRAME} headers")
         names.add(name)
         found.append((name, value))

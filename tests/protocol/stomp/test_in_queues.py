@@ -15,6 +15,8 @@ from leveret.wire.properties import Properties
 from leveret.wire.stomp_headers import Headers
 from tests.rig import Hand, Rig
 
+from .talker import Talker, escaped
+
 START_MS = 1_790_000_000_000
 
 
@@ -247,3 +249,60 @@ def test_a_headers_exchange_sees_texts() -> None:
     send(rig, "x", ("size", "5"), exchange="amq.headers", key="")
     rig.settle_down()
     assert (taken(rig, "text"), taken(rig, "number"), taken(rig, "there")) == (["x"], [], ["x"])
+
+
+LONG = [
+    ("1.2", ":" * 5_000),
+    ("1.2", ":" * 8_100),
+    ("1.1", "\\" * 4_000),
+    ("1.0", "\\" * 8_000),
+    ("1.0", "a" * 8_000),
+]
+
+
+@pytest.mark.parametrize(("version", "value"), LONG, ids=lambda each: each[:3])
+def test_what_a_limit_lets_in_goes_out_however_long_its_escapes_are(version: str, value: str) -> None:
+    """Kept in 1.2's escapes, a header may be twice as long as the limit on what comes in."""
+    rig = started()
+    rig.queue("q", arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"})
+    rig.queue("dead")
+    sender = Talker(rig, version).opened()
+    raw = value.encode() if ":" in value else escaped(value, version)  # a colon need not be escaped
+    for body in (b"long", b"next"):
+        head = b"SEND\ndestination:/amq/queue/q\npersistent:true\nreceipt:" + body + b"\n"
+        sender.says(head + (b"odd:" + raw + b"\n" if body == b"long" else b"") + b"\n" + body + b"\0")
+        sender.sync()
+        told = sender.one()
+        assert (told.command, told["receipt-id"]) == ("RECEIPT", body.decode())
+    for reading in ("1.0", "1.1", "1.2"):
+        reader = Talker(rig, reading).opened()
+        reader.subscribe("/amq/queue/q", ack="client")
+        first, second = reader.receives()
+        assert (first.body, second.body) == (b"long", b"next")
+        if reading != "1.0":
+            assert first["odd"] == value
+        reader.lost()
+    rig = again(rig)
+    hand = Taker(rig, rig.vhost.queue("q", None))
+    rig.settle_down()
+    assert hand.told[0][1].headers == {"odd": value}
+    hand.settle(0, REJECTED, True)
+    rig.settle_down()
+    assert taken(rig, "dead") == ["long", "next"]
+
+
+def test_a_whole_head_at_its_limit_goes_out_with_what_is_added_to_it() -> None:
+    rig = started()
+    rig.queue("q")
+    sender = Talker(rig).opened()
+    lines = [b"SEND", b"destination:/amq/queue/q", b"reply-to:answers", b"receipt:r"]
+    while sum(len(line) + 1 for line in lines) < 65_536 - 2_000:
+        lines.append(b"h%d:" % len(lines) + b":" * 1_000)
+    lines.append(b"rest:" + b"x" * (65_536 - sum(len(line) + 1 for line in lines) - 7))
+    sender.says(b"\n".join(lines) + b"\n\nbody\0")
+    sender.sync()
+    assert sender.one().command == "RECEIPT"
+    hand = Taker(rig, rig.vhost.queue("q", None))
+    rig.settle_down()
+    assert hand.bodies() == ["body"]
+    assert len(hand.headers()) == len(lines) - 4

@@ -49,7 +49,8 @@ def test_the_highest_version_that_both_speak(accepted: str | None, version: str,
     [
         (LOGIN | {"accept-version": "2.0"}, "Version mismatch", "Supported versions are 1.0,1.1,1.2"),
         (LOGIN | {"passcode": "wrong"}, "Bad CONNECT", "Access refused for user 'guest'"),
-        ({"login": "guest"}, "Bad CONNECT", "Access refused for user 'guest'"),
+        ({"passcode": "wrong"}, "Bad CONNECT", "Access refused for user 'guest'"),
+        ({"login": "nobody"}, "Bad CONNECT", "Access refused for user 'nobody'"),
         ({"login": "nobody", "passcode": "guest"}, "Bad CONNECT", "Access refused for user 'nobody'"),
         (LOGIN | {"host": "none"}, "Bad CONNECT", "Virtual host 'none' access denied"),
         (LOGIN | {"heart-beat": "1"}, "Invalid header", "'heart-beat'"),
@@ -75,9 +76,10 @@ def test_a_guest_comes_from_the_same_machine_only() -> None:
     assert "non-loopback access denied" in talker.fails().body.decode()
 
 
-def test_who_names_no_login_is_the_default_one_as_in_rabbitmq() -> None:
+@pytest.mark.parametrize("told", [{}, {"login": "guest"}, {"passcode": "guest"}])
+def test_who_names_no_login_is_the_default_one_as_in_rabbitmq(told: dict[str, str]) -> None:
     talker = Talker()
-    connecting(talker, {"accept-version": "1.2"})
+    connecting(talker, {"accept-version": "1.2"} | told)
     assert talker.one().command == "CONNECTED"
     assert talker.conversation.user.name == "guest"
     talker = Talker(talker.rig)

@@ -517,3 +517,15 @@ def test_an_ack_behind_an_unsubscribe_takes_no_short_way() -> None:
     talker.ack(messages[2])
     talker.ack(messages[3])
     assert left(talker) == []
+
+
+def test_a_subscription_may_be_called_as_a_temp_queue_is() -> None:
+    talker = Talker().opened()
+    talker.subscribe("/queue/other", "me")
+    talker.send("/queue/work", b"1", reply_to="/temp-queue/me")
+    talker.rig.vhost.delete_queue("other", False, False, None)
+    talker.sync()
+    assert talker.one()["message"] == "Server cancelled subscription"
+    talker.send("/queue/work", b"2", reply_to="/temp-queue/me", receipt="r")
+    talker.sync()
+    assert talker.one().command == "RECEIPT"

@@ -169,14 +169,67 @@ def test_over_several_subscriptions() -> None:
     assert talker.rig.vhost.queue("other", None).ready_count() == 0
 
 
-def test_a_queue_that_is_gone_by_the_commit_gets_nothing() -> None:
+@pytest.mark.parametrize("again", [False, True])
+def test_a_queue_that_is_gone_by_the_commit_gets_nothing_unless_it_is_there_again(again: bool) -> None:
     talker, _ = transactional()
-    talker.send("/queue/out", b"x", transaction="t")
+    talker.send("/queue/out", b"x", transaction="t", persistent="true")
     talker.rig.vhost.delete_queue("out", False, False, None)
-    talker.rig.queue("out")
-    talker.does("COMMIT", {"transaction": "t"})
-    talker.lost()
-    assert contents(talker.rig)[1] == []
+    if again:
+        talker.rig.queue("out")
+    talker.does("COMMIT", {"transaction": "t", "receipt": "c"})
+    talker.sync()
+    assert [each["receipt-id"] for each in talker.heard()] == ["c"]
+    if not again:
+        talker.rig.queue("out")
+        talker.sync()
+    assert contents(talker.rig.crash())[1] == ([b"x"] if again else [])
+
+
+def test_a_send_that_a_queue_refuses_is_told_at_the_commit() -> None:
+    talker = Talker().opened()
+    talker.rig.vhost.declare_queue(
+        "out", True, False, False, {"x-max-length": 2, "x-overflow": "reject-publish"}, False, None
+    )
+    talker.rig.queue("in")
+    talker.does("BEGIN", {"transaction": "t"})
+    for body in (b"1", b"2", b"3"):
+        talker.send("/queue/out", body, transaction="t", receipt=body.decode(), persistent="true")
+    talker.send("/queue/in", b"4", transaction="t", receipt="4", persistent="true")
+    talker.does("COMMIT", {"transaction": "t", "receipt": "c"})
+    talker.sync()
+    heard = talker.heard()
+    assert [each.headers.get("receipt-id") for each in heard] == ["1", "2", "4", "c"]
+    assert [each.command for each in heard] == ["RECEIPT"] * 3 + ["ERROR"]
+    assert heard[-1]["message"] == "Message refused"
+    assert contents(talker.rig.crash()) == ([b"4"], [b"1", b"2"])
+
+
+def test_a_send_that_is_refused_and_wants_no_receipt_is_told_to_nobody() -> None:
+    talker = Talker().opened()
+    talker.rig.vhost.declare_queue(
+        "out", True, False, False, {"x-max-length": 1, "x-overflow": "reject-publish"}, False, None
+    )
+    talker.does("BEGIN", {"transaction": "t"})
+    for body in (b"1", b"2"):
+        talker.send("/queue/out", body, transaction="t")
+    talker.does("COMMIT", {"transaction": "t", "receipt": "c"})
+    talker.sync()
+    assert talker.one()["receipt-id"] == "c"
+
+
+@pytest.mark.parametrize("name", ["t", ""])
+def test_receipts_of_frames_that_no_transaction_is_about_do_not_wait_for_one(name: str) -> None:
+    talker = Talker().opened()
+    talker.does("BEGIN", {"transaction": name})
+    stray = {"transaction": name} if name else {}
+    talker.does("SUBSCRIBE", {"destination": "/queue/q", "id": "1", "receipt": "s"} | stray)
+    talker.does("UNSUBSCRIBE", {"id": "1", "receipt": "u"} | stray)
+    talker.send("/queue/q", b"x", receipt="in", transaction=name)
+    talker.sync()
+    assert [each["receipt-id"] for each in talker.heard()] == ["s", "u"]
+    talker.does("COMMIT", {"transaction": name, "receipt": "c"})
+    talker.sync()
+    assert [each["receipt-id"] for each in talker.heard()] == ["in", "c"]
 
 
 def test_a_commit_is_over_with() -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Handler = Callable[["StompConversation", Headers], None]
 
+SETTLING: Final = (b"ACK", b"NACK")  # besides SEND, what may be in a transaction
 MODES: Final = (b"auto", b"client", b"client-individual")
 TEMP: Final = b"/temp-queue/"
 TRANSACTIONS: Final[i64] = limits.TRANSACTIONS_PER_CONNECTION
@@ -53,9 +54,9 @@ def dispatch(conversation: StompConversation, command: bytes, headers: Headers) 
     receipt = value_of(headers, b"receipt")
     if receipt is not None:
         peer = conversation.peer
-        tx = conversation.transactions.get(value_of(headers, b"transaction") or b"")
-        if tx is not None and command != b"BEGIN":
-            tx.receipts.append(escape(receipt, peer.version))
+        name = value_of(headers, b"transaction") if command in SETTLING else None
+        if name is not None:
+            conversation.transaction(name).owe(escape(receipt, peer.version), False)
         else:
             peer.receipts.add(escape(receipt, peer.version), peer.position)
 
@@ -65,6 +66,15 @@ def refuse(command: bytes) -> None:
     if command in (b"CONNECT", b"STOMP"):
         raise FrameRefused("Bad command", f"{text}: this connection is logged in already\n")
     raise FrameRefused("Bad command", f'Could not interpret command "{text}"\n')
+
+
+def message_refused() -> FrameRefused:
+    """What a SEND that asked for a receipt gets instead."""
+    return FrameRefused(
+        "Message refused",
+        "a queue that the destination leads to did not take the message: it is full, or a message with the same key "
+        "waits in it\n",
+    )
 
 
 def vhost_of(conversation: StompConversation) -> VHost:
@@ -281,8 +291,10 @@ def commit(conversation: StompConversation, headers: Headers) -> None:
     tx = conversation.transaction(name)
     del conversation.transactions[name]
     waits_for(conversation, tx.commit(conversation.peer.turn.journal))
-    tx.give_receipts()
+    done = tx.give_receipts()
     forget_all_settled(conversation)
+    if not done:
+        raise message_refused()
 
 
 def abort(conversation: StompConversation, headers: Headers) -> None:

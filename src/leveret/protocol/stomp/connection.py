@@ -40,12 +40,13 @@ STATES: Final = ("connecting", "running", "closing", "closed")
 VERSIONS: Final[dict[bytes, int]] = {b"1.0": STOMP_10, b"1.1": STOMP_11, b"1.2": STOMP_12}
 SUPPORTED: Final = b"1.0,1.1,1.2"
 BEAT_MAX_MS: Final[i64] = 86_400_000
+TEMP: Final = "/temp-queue/"  # how the ids of subscriptions that a connection has by itself begin
 SHOWN_BYTES: Final = 1_024  # of the frame that an ERROR is about
 
 
 class StompSettings:
-    """What a listener allows. style: of destinations (destinations.py); default_login, default_passcode: of who names
-    none, as in RabbitMQ; they have to be right as any others."""
+    """What a listener allows. style: of destinations (destinations.py); default_login, default_passcode: of who leaves
+    one out, each by itself, as in RabbitMQ; they have to be right as any others."""
 
     def __init__(self, product: str, version: str) -> None:
         self.product = product
@@ -145,11 +146,8 @@ class StompConversation(Conversation):
         settings = self.settings
         login = value_of(headers, b"login")
         passcode = value_of(headers, b"passcode")
-        name = settings.default_login
-        password = settings.default_passcode
-        if login is not None:
-            name = text_of(login)
-            password = b"" if passcode is None else passcode
+        name = settings.default_login if login is None else text_of(login)
+        password = settings.default_passcode if passcode is None else passcode
         access = self.broker.access
         user = access.check(name, password)
         if user is None:
@@ -231,7 +229,7 @@ class StompConversation(Conversation):
             return
         if self.reply_queues:
             name = text_of(b"" if subscription.sub_id is None else subscription.sub_id)
-            if self.reply_queues.pop(name.removeprefix("/temp-queue/"), None) is not None:
+            if name.startswith(TEMP) and self.reply_queues.pop(name.removeprefix(TEMP), None) is not None:
                 self.forget_heads()
         extra: Headers = []
         if subscription.sub_id is not None:

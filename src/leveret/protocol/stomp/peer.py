@@ -18,7 +18,6 @@ from leveret.core.turn import Turn
 from leveret.core.view import Seen
 from leveret.errors import (
     BrokerError,
-    FrameRefused,
     LeveretError,
     MalformedFrame,
     PeerError,
@@ -29,7 +28,7 @@ from leveret.message import ACCEPTED, STOMP, Message
 from leveret.native import i64
 from leveret.protocol.peering import Link, Peer
 from leveret.protocol.stomp import view  # noqa: F401  registers it
-from leveret.protocol.stomp.commands import dispatch
+from leveret.protocol.stomp.commands import dispatch, message_refused
 from leveret.protocol.stomp.receipts import Receipts
 from leveret.protocol.stomp.sending import Heads, Sending
 from leveret.wire.stomp import COMMAND_MAX, CR, HEAD_MAX, LF, block_of, command_of, frame_start, head_end
@@ -271,16 +270,12 @@ class StompPeer(Peer):
             if position > self.position:
                 self.position = position
         elif self.publish_special(sending, route, m) and receipt is not None:
-            raise FrameRefused(
-                "Message refused",
-                "a queue that the destination leads to did not take the message: it is full, or a message with the "
-                "same key waits in it\n",
-            )
+            raise message_refused()
         if receipt is not None:
             if sending.transaction is None:
                 self.receipts.add(receipt, self.position)
             else:
-                self.conversation.transaction(sending.transaction).receipts.append(receipt)
+                self.conversation.transaction(sending.transaction).owe(receipt, True)
         return stop + 1
 
     def resolve(self, sending: Sending) -> Route:

@@ -94,8 +94,9 @@ class Subscription(Consumer):
         data = m.data
         peer = self.peer
         if self.version < STOMP_12 and data.find(b"\\", 0, body_at(m)) >= 0:
+            headers = kept_headers(m)  # before anything is written: what raises leaves no half of a frame
             self._put_start(peer.out, tag)
-            self._put_headers(kept_headers(m))
+            self._put_headers(headers)
             self._put_body(data[body_at(m) :])
             return
         out = peer.out
@@ -147,9 +148,10 @@ class Subscription(Consumer):
     def _deliver_foreign(self, m: Message, tag: i64, redelivered: bool) -> None:
         view = view_of(m)
         body = view.body(m)
+        headers = headers_of(view.properties(m))
         self._make_tail(m.route, i64(len(body)), redelivered)
         self._put_start(self.peer.out, tag)
-        self._put_headers(headers_of(view.properties(m)))
+        self._put_headers(headers)
         self._put_body(body)
 
     def _put_headers(self, headers: Headers) -> None:

@@ -59,7 +59,7 @@ def body_at(m: Message) -> i64:
 
 def headers_of(m: Message) -> Headers:
     """All that is kept, decoded."""
-    return parse_headers(m.data[: body_at(m) - 1], STOMP_12)
+    return parse_headers(m.data[: body_at(m) - 1], STOMP_12, False)
 
 
 class StompView(View):
