@@ -197,3 +197,23 @@ def test_forms_of_a_window(window: object) -> None:
 def test_what_is_refused(arguments: dict[str, object], text: str) -> None:
     with pytest.raises(PreconditionFailed, match=text):
         Rig().queue("q", arguments=arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"x-message-deduplication": 60_000}, {"x-unique": "refuse"}, {"x-unique": "replace"}]
+)
+def test_another_try_is_a_duplicate_of_nothing(arguments: dict[str, object]) -> None:
+    rig = Rig()
+    rig.queue("q", arguments=arguments)
+    assert send(rig, "new", "1", at=10_000)
+    for number in (1, 2):
+        rig.send("q", b"again %d" % number, Properties(message_id="1", headers={"x-attempts": number}))
+        rig.settle_down()
+        assert not rig.vhost.refused
+    rig = rig.crash()
+    if "x-unique" in arguments:
+        assert send(rig, "newer", "1") == (arguments["x-unique"] == "replace")
+    expected = [b"new", b"again 1", b"again 2"]
+    if arguments.get("x-unique") == "replace":
+        expected = [b"again 1", b"again 2", b"newer"]
+    assert waiting(rig, "q") == expected

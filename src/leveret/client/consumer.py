@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("leveret.client")
 
+LOOK_S = 0.25
+ALONE = 250  # fetched ahead by a single active consumer that was given no number
+
 Declare = Literal["yes", "no", "look"]  # look: only the name is known, and what is there is taken as it is
 
 
@@ -77,7 +80,9 @@ class Consumer(Owner):
         self._client = client
         self._spec = queue
         self._declare = declare
-        self.prefetch = Prefetch(prefetch)
+        alone = queue.single_active or bool(queue.arguments.get("x-single-active-consumer"))
+        # a fixed one: to begin anew with another would hand its turn to a clone, which takes nothing from it meanwhile
+        self.prefetch = Prefetch(ALONE if alone and prefetch == "auto" else prefetch)
         self._exclusive = exclusive
         self._no_ack = auto_ack
         self._arguments = dict(arguments)
@@ -97,6 +102,10 @@ class Consumer(Owner):
         self._closing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None  # that begins again
         self._adjusting: asyncio.Task[None] | None = None
+        self._asked = 0  # the prefetch of the consumer that is there
+        self._looking: asyncio.TimerHandle | None = (
+            None  # whether prefetch is still right, when nothing comes
+        )
         self._tag = 0  # of the consumer on its channel: adjusting the prefetch makes a new one
 
     # ---- for the application
@@ -123,6 +132,7 @@ class Consumer(Owner):
             self._client.consumers.discard(self)
             raise
         self._running = True
+        self._look()
         if self._stale:
             self._again()
 
@@ -190,7 +200,14 @@ class Consumer(Owner):
         if self.ended:
             return
         self.ended = True
-        self._client.consumers.discard(self)
+        try:
+            await self._stop()
+        finally:
+            self._client.consumers.discard(self)  # not before: a client that closes waits for it
+
+    async def _stop(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
         if self._task is not None:
             self._task.cancel()
         channel, link = self._channel, self._link
@@ -327,6 +344,7 @@ class Consumer(Owner):
 
     async def _consume(self, link: Link, channel: Channel) -> None:
         number, prefetch = channel.number, self.prefetch.count
+        self._asked = prefetch
         self._tag += 1
         table = encode_table(self._arguments)
 
@@ -366,10 +384,29 @@ class Consumer(Owner):
         if channel is not None and self.prefetch.starves(int(channel.settling.unsettled)):
             self._ask_anew()
 
+    def _look(self) -> None:
+        """Also when nothing comes: a consumer that has become slow has enough, and more than its clones would like."""
+        self._looking = None
+        if self.ended or self._no_ack or not self.prefetch.is_auto:
+            return
+        self._looking = asyncio.get_running_loop().call_later(LOOK_S, self._look)
+        if self.ready and self.prefetch.looks_due():
+            self._adjust()
+
     def _adjust(self) -> None:
         channel = self._channel
         if channel is not None and self.prefetch.adapt(int(channel.settling.unsettled) - len(self.ready)):
             self._ask_anew()
+
+    def _give_back(self, channel: Channel) -> None:
+        """Less is asked for than is here: the rest is for clones. The last first, and each goes to its old place."""
+        if self.on_ready is not None:
+            return  # another thread takes from what is here
+        in_work = int(channel.settling.unsettled) - len(self.ready)
+        for _ in range(len(self.ready) - max(0, self.prefetch.count - in_work)):
+            message = self.ready.pop()
+            if not message.settled:
+                message.release()
 
     def _ask_anew(self) -> None:
         if self._no_ack or self._exclusive:
@@ -384,7 +421,7 @@ class Consumer(Owner):
             return
         with contextlib.suppress(Disconnected, Refused):
             while asked != self.prefetch.count and self._channel is channel and not self.ended:
-                asked = self.prefetch.count
+                before, asked = asked or self._asked, self.prefetch.count
                 await self._consume(link, channel)
                 if self._channel is not channel:
                     return
@@ -394,3 +431,5 @@ class Consumer(Owner):
                     methods.BASIC_CANCEL_OK,
                 )
                 old = self._tag_text()
+                if asked < before and self._channel is channel and not self.ended:
+                    self._give_back(channel)

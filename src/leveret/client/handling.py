@@ -31,21 +31,28 @@ DIRECT_REPLY = "amq.rabbitmq.reply-to"
 
 
 class Moved:
-    """A message whose copy is on its way: acked when the broker has that, released when it has not."""
+    """A message whose copy is on its way: acked when the broker has that, released when it has not, though not before the
+    time that the copy was to come, or it would be tried over and over at once."""
 
-    def __init__(self, message: Message, future: asyncio.Future[None], to: Target) -> None:
+    def __init__(self, message: Message, future: asyncio.Future[None], to: Target, delay_s: float) -> None:
         self._message = message
         self._future = future
         self._to = to
+        self._delay_s = delay_s
 
     def finish(self, done: Done) -> None:
         if done.verdict == CONFIRMED:
             self._message.finish()
             settle(self._future, None)
             return
-        self._message.undo()
         error = error_of(done, self._to)
-        log.warning("a message could not be moved to %s, and is back in its queue: %s", self._to, error)
+        if self._delay_s > 0:
+            self._future.get_loop().call_later(self._delay_s, self._message.undo)
+            when = f"goes back to its queue in {self._delay_s:g} s"
+        else:
+            self._message.undo()
+            when = "is back in its queue"
+        log.warning("a message could not be moved to %s, and %s: %s", self._to, when, error)
         settle(self._future, None)
 
     def fail(self, error: LeveretError) -> None:
@@ -116,7 +123,7 @@ class Serving(Handling):
         template = self._copied(message, where, headers, round(delay_s * 1000))
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         publisher = self.client.publisher
-        publisher.outbox.add(template, message.raw, Moved(message, future, where))
+        publisher.outbox.add(template, message.raw, Moved(message, future, where, delay_s))
         publisher.ask()
         return future
 

@@ -42,11 +42,18 @@ CHUNK: Final[i64] = 4_096  # keys in one fact of a checkpoint
 WINDOW: Final = "x-message-deduplication"
 UNIQUE: Final = "x-unique"
 UNIQUE_HEADER: Final = "x-unique-header"
+ATTEMPTS: Final = "x-attempts"
 
 
 def key_of(m: Message, header: str) -> bytes:
-    """A digest of a message's key, empty if it has none. header: empty for the message-id."""
+    """A digest of a message's key, empty if it has none. header: empty for the message-id.
+
+    A message that a consumer publishes again, for another try or as a dead letter, says how many tries it has had: it is a
+    duplicate of nothing, least of all of itself.
+    """
     view = view_of(m)
+    if view.key_of(m, ATTEMPTS):
+        return b""
     raw = view.key_of(m, header) if header else view.message_id(m)
     return hashlib.blake2b(raw, digest_size=KEY_BYTES).digest() if raw else b""
 
