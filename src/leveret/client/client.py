@@ -20,7 +20,7 @@ from leveret.client.outcomes import OnOutcome
 from leveret.client.pull import Puller
 from leveret.client.targets import TOPICS, Options, Target
 from leveret.client.topology import Binding, Queue
-from leveret.errors import InvalidMessage
+from leveret.errors import Closed, InvalidMessage
 
 
 class Client(Leading, Declaring):
@@ -177,7 +177,10 @@ class Client(Leading, Declaring):
         return Consumer(self, spec, "yes", prefetch, False, None, False, {})
 
     async def get(self, queue: str | Queue, *, timeout_s: float | None = None) -> Message | None:
-        """One message, or None if there is none; with a timeout, waits so long for one. Raises Refused."""
+        """One message, or None if there is none; with a timeout, waits so long for one.
+
+        Raises Refused, Closed (when the client is closed meanwhile), Disconnected (only without reconnecting).
+        """
         puller = self._puller(queue)
         message = await puller.get()
         if message is not None or timeout_s is None:
@@ -187,15 +190,21 @@ class Client(Leading, Declaring):
             async with asyncio.timeout(timeout_s):
                 await consumer.start()
                 return await consumer.take()
-        except (TimeoutError, StopAsyncIteration):
+        except TimeoutError:
             return None
+        except StopAsyncIteration:  # nobody else has this consumer to end it, and the queue may not be empty
+            raise Closed("the client was closed") from None
         finally:
             await consumer.close()
 
     async def drain(
         self, queue: str | Queue, *, limit: int | None = None, timeout_s: float | None = None
     ) -> AsyncIterator[Message]:
-        """What is in the queue now, up to `limit`; ends when it is empty, or after `timeout_s`. Raises Refused."""
+        """What is in the queue now, up to `limit`; ends when it is empty, or after `timeout_s`.
+
+        Raises Refused, Closed, and Disconnected when the connection is lost, with reconnecting too: what it has handed out
+        comes again, and only another `drain` begins at the front of the queue.
+        """
         deadline = None if timeout_s is None else self._loop.time() + timeout_s
         async for message in self._puller(queue).drain(limit):
             yield message

@@ -26,7 +26,7 @@ from leveret.client.control import Control
 from leveret.client.engine.inbox import Channel
 from leveret.client.engine.message import Handling
 from leveret.client.features import Features, ServerInfo
-from leveret.client.link import Link, Owner
+from leveret.client.link import CLOSE_TIMEOUT_S, Link, Owner
 from leveret.client.outcomes import OnOutcome
 from leveret.client.payload import Payloads
 from leveret.client.publisher import PUBLISH_CHANNEL, Buffer, Publisher
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("leveret.client")
 
 SPOOL_AGAIN_S = 1.0  # after its disk was full, say
+PATIENCE_S = 1.0  # for the goodbye to a broker that has confirmed nothing for long
 FORCED = 320  # connection.close of a broker that stops
 
 
@@ -126,21 +127,44 @@ class Leading:
         if self._state != "open":
             self._state = "closed"
             return
+        patience_s = CLOSE_TIMEOUT_S
         if self.link is not None and self.publisher.outbox.waiting():
-            with contextlib.suppress(TimeoutError, LeveretError):
+            try:
                 await self.publisher.flush(flush_s)
-        for consumer in list(self.consumers):
-            await consumer.close()
-        self._state = "closed"
-        link, self.link = self.link, None
-        if link is not None:
-            await link.close()
+            except TimeoutError:
+                patience_s = max(PATIENCE_S, CLOSE_TIMEOUT_S - flush_s)
+            except LeveretError:
+                pass  # each message's own outcome tells
+        await self._hang_up(patience_s)
         self._finish(self._end)
         self._close_spool()
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _hang_up(self, patience_s: float) -> None:
+        """Stop taking from all queues at once, then say goodbye. A broker that hangs holds us for `patience_s`, once."""
+        takers: list[Consumer | Puller] = [*self.consumers, *self._pullers.values()]
+        parts = [self.spawn(taker.close()) for taker in takers]
+        late: set[asyncio.Task[None]] = set()
+        if parts:
+            try:
+                late = (await asyncio.wait(parts, timeout=patience_s))[1]
+            except asyncio.CancelledError:
+                for part in parts:
+                    part.cancel()
+                raise
+        self._state = "closed"
+        link, self.link = self.link, None
+        if link is not None and not late:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience_s):
+                    await link.close()
+        if link is not None and not link.lost.done():
+            link.fail(self._end)
+        if late:
+            await asyncio.wait(late)  # what they asked has failed with the connection
 
     async def __aenter__(self) -> Self:
         await self.open()
