@@ -181,6 +181,8 @@ class QueueRunner:
                         at += 1
                         if self._lanes is None:
                             self._start(message)
+                        elif self._lanes.holds(message):
+                            self._settle(message, message.release)
                         elif self._lanes.enter(message):
                             self._start_lane(message)
                         if at == len(batch) or self.busy >= self.concurrency or self.brake.left_s:
@@ -409,10 +411,13 @@ class QueueRunner:
         if message.settled:
             return
         if verdict == failures.RELEASED:
-            self._settle(message, message.release)
+            if self._settle(message, message.release):
+                self._hold_group(message)
         elif verdict == failures.RETRY:
             delay_s = failures.delay_of(error)
-            self._settle(message, lambda: message.retry(delay_s))
+            # With a delay of its own it is published again, behind the others: its place is given up.
+            if self._settle(message, lambda: message.retry(delay_s)) and delay_s is None:
+                self._hold_group(message)
         else:
             self._settle(message, lambda: self._bury(message, error, attempts))
 
@@ -450,13 +455,21 @@ class QueueRunner:
         work = next(iter(self._works.values()))
         self._failed(work, message, error, None)
 
-    def _settle(self, message: Any, how: Callable[[], Any]) -> None:
+    def _hold_group(self, message: Any) -> None:
+        """It keeps its place in its queue: what waits here behind it goes back, too, to come again after it."""
+        for waiting in self._lanes.hold(message) if self._lanes is not None else ():
+            self._settle(waiting, waiting.release)
+
+    def _settle(self, message: Any, how: Callable[[], Any]) -> bool:
+        """Whether it was done: it was not settled, and its connection is there."""
         if message.settled:
-            return
+            return False
         try:
             how()
         except (Stale, AlreadySettled):
             self.counts.stale += 1
+            return False
+        return True
 
     def _tell(self, entry: Entry, outcome: str, error: BaseException | None) -> None:
         assert entry.job is not None
