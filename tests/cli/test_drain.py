@@ -33,6 +33,21 @@ async def send(body: str):
         await asyncio.Event().wait()
 
 
+@app.task(retry=None)
+def total(number: int):
+    print("total", number, flush=True)
+
+
+@app.task(retry=None, concurrency=1)
+async def letter(number: int):
+    print("letter", number, flush=True)
+
+
+@app.task(retry=None, queue="elsewhere")
+async def far(number: int):
+    print("far", number, flush=True)
+
+
 def plain(body: bytes):
     if body == b"broken":
         raise ValueError("no such address")
@@ -54,7 +69,7 @@ def broker() -> Iterator[Any]:
 @pytest.fixture
 def client(broker: Any) -> Iterator[Any]:
     with leveret.connect_sync(broker.url) as client:
-        for queue in ("mail", "mail.dead", "other", "other.dead"):
+        for queue in ("mail", "mail.dead", "other", "other.dead", "tasks", "tasks.dead"):
             client.delete_queue(queue)
         client.declare_queue(leveret.Queue("mail", retry=leveret.Retry(max=0), dead_letter="mail.dead"))
         client.declare_queue("other")
@@ -116,6 +131,18 @@ def test_a_plain_function_and_a_queue_of_others(broker: Any, client: Any, folder
     assert (code, out) == (exits.HANDLER_FAILED, "one\n1 handled, 1 failed\n")
     assert "1 will be tried again" in error
     assert messages(client, "other.dead") == 0
+
+
+def test_tasks_of_a_queue_are_handled_each_by_its_own(broker: Any, client: Any, folder: Path) -> None:
+    client.declare_queue(leveret.Queue("tasks", dead_letter="tasks.dead"))
+    client.declare_queue("tasks.dead")
+    for task in ("letter", "total", "letter", "far"):
+        client.publish("tasks", {"args": [7], "kwargs": {}}, type=task)
+    code, out, error = drain(broker, folder, "tasks", "shop:total")
+    assert code == exits.HANDLER_FAILED
+    assert sorted(out.splitlines()) == ["3 handled, 1 failed", "letter 7", "letter 7", "total 7"]
+    assert "no task 'far' is known here for queue 'tasks'; there are total, letter" in error
+    assert messages(client, "tasks.dead") == 1
 
 
 def test_the_time_is_over(broker: Any, client: Any, folder: Path) -> None:

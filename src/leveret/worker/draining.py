@@ -38,6 +38,15 @@ def declared_for(queue: str, function: Callable[..., Any], concurrency: int | No
     return app, handler.declared
 
 
+def works_for(app: App, declared: Declared, concurrency: int | None) -> list[Declared]:
+    """The handler and, of a task, the app's others of its queue: their messages come, too, and are handled by them."""
+    if declared.kind != "task":
+        return [declared]
+    others = (one for one in app.handlers if one.kind == "task" and one.name != declared.name)
+    shared = (one for one in others if one.queue.name == declared.queue.name)
+    return [declared, *(with_concurrency(one, concurrency) for one in shared)]
+
+
 async def drain(
     queue: str,
     function: Callable[..., Any],
@@ -50,6 +59,8 @@ async def drain(
 ) -> Drained:
     """Handle what is in the queue, at most `limit`; begin nothing after `timeout_s`, or SIGTERM.
 
+    Of a task, the app's other tasks of its queue handle theirs.
+
     The queue has to be there. Raises ConnectFailed, Refused, ConfigError.
     """
     app, declared = declared_for(queue, function, concurrency)
@@ -61,17 +72,19 @@ async def drain(
     before = app.use(client)
     log = FailureLog()
     chain = Chain(app.middleware)
-    work = Work(declared, chain, app.resources)
+    works = [Work(one, chain, app.resources) for one in works_for(app, declared, concurrency)]
     try:
         spec, dead_letter = await _spec(client, queue, declared)
         await chain.started(app)
-        await work.open()
-        name = declared.name if declared.kind == "task" else None
-        runner = QueueRunner(queue, {name: work}, dead_letter, log=log)
+        for work in works:
+            await work.open()
+        named = {one.name if declared.kind == "task" else None: one for one in works}
+        runner = QueueRunner(queue, named, dead_letter, log=log)
         timed_out = await _work_off(runner, client.drain(spec, limit=limit), timeout_s, grace_s)
         return Drained(runner.counts, timed_out)
     finally:
-        await work.close(0.0)
+        for work in works:
+            await work.close(0.0)
         await app.resources.close()
         await chain.stopped()
         log.close()
