@@ -248,6 +248,43 @@ def test_in_a_hurry_there_is_no_grace() -> None:
     run_app(app, body)
 
 
+class Hung:
+    """A consumer whose broker does not answer."""
+
+    queue = "jobs"
+
+    def __init__(self, closing: list[Hung]) -> None:
+        self._closing = closing
+
+    async def close(self) -> None:
+        self._closing.append(self)
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("hurries", [False, True])
+def test_a_broker_that_does_not_answer_has_no_longer_than_handlers(
+    monkeypatch: pytest.MonkeyPatch, hurries: bool
+) -> None:
+    monkeypatch.setattr("leveret.worker.running.CLOSE_S", 0.0)
+    app = App()
+    closing: list[Hung] = []
+
+    @app.consumer("jobs")
+    async def handler(number: int) -> None: ...
+
+    async def body(client: Client, running: Running) -> None:
+        running._consumers.extend([Hung(closing), Hung(closing)])
+        stopping = asyncio.ensure_future(running.stop(grace_s=3600 if hurries else 0.0))
+        await until(lambda: len(closing) == 2)  # at the same time
+        if hurries:
+            assert not stopping.done()
+            running.hurry()
+        await until(stopping.done)
+        await stopping
+
+    run_app(app, body)
+
+
 def test_a_blocked_thread_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     import threading
 

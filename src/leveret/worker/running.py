@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import logging
 import signal
+import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -34,6 +35,7 @@ logger = logging.getLogger("leveret.worker")
 NO_HANDLERS: Final = (
     "the app {!r} has no handlers: the module that is named has to import those in which they are declared"
 )
+CLOSE_S: Final = 1.0  # for the broker to end consumers, if there is no grace time left
 DIFFERENT: Final = 406  # what a broker answers when a queue is declared otherwise than it is there
 
 
@@ -244,25 +246,42 @@ class Running:
             return
         self._stopping = True
         grace_s = self.grace_s if grace_s is None else grace_s
+        end_s = time.monotonic() + grace_s
         try:
             for cron in self._crons:
                 cron.stop_taking()
             for runner in self._runners:
                 runner.stop_taking()
-            for consumer in self._consumers:
-                await consumer.close()
+            # Beside what is in work: a broker that does not answer keeps nothing from its grace time.
+            closing = [asyncio.ensure_future(consumer.close()) for consumer in self._consumers]
             if not await self._settled(grace_s):
                 logger.warning("%d messages are not done in time, and go back to their queues", self.busy)
             await asyncio.gather(*(runner.give_up() for runner in self._runners))
+            await self._closed(closing, end_s)
             for task in list(self._tasks):
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._closed([asyncio.ensure_future(cron.close()) for cron in self._crons], end_s)
         finally:
             await self._undo.aclose()
 
     def hurry(self) -> None:
         """No grace any more for what is in work."""
         self._hurry.set()
+
+    async def _closed(self, closing: list[asyncio.Future[None]], end_s: float) -> None:
+        """Until they are, or the time is over: then the broker takes back what they had when the connection ends."""
+        hurry: asyncio.Future[Any] = asyncio.ensure_future(self._hurry.wait())
+        left: asyncio.Future[Any] = asyncio.gather(*closing, return_exceptions=True)
+        left_s = end_s - time.monotonic()
+        if left_s > CLOSE_S:
+            await asyncio.wait({left, hurry}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({left}, timeout=CLOSE_S)
+        hurry.cancel()
+        left.cancel()
+        for error in await asyncio.gather(*closing, return_exceptions=True):
+            if isinstance(error, Exception):
+                raise error
 
     async def _settled(self, grace_s: float) -> bool:
         idle = asyncio.ensure_future(self.idle())
