@@ -61,6 +61,12 @@ def endless(body: bytes) -> None:
     threading.Event().wait()
 
 
+@app.consumer("held", pool="process", concurrency=1, prefetch=5)
+def held(path: str) -> None:
+    with open(path) as pipe:
+        pipe.read()
+
+
 @app.task(queue="sums", pool="process", concurrency=1)
 def total(numbers: list[int]) -> int:
     return sum(numbers)

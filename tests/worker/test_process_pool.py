@@ -286,6 +286,27 @@ def test_a_result_does_not_wait_for_the_long_job_behind_it(tmp_path: Path) -> No
 # ---- opening and closing
 
 
+def test_what_did_not_begin_can_be_dropped_without_closing(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    async def test(pool: ProcessPool, results: Results) -> None:
+        pool.submit(["hold", str(pipe)], results)
+        for number in range(10):
+            pool.submit(["fine", number], results)
+        end = await asyncio.to_thread(pipe.open, "w")  # the job has it open: it runs
+        pool.drop_waiting()
+        await results.until(10)
+        assert all(isinstance(error, LostJob) and not error.started for _, error in results.told)
+        pool.submit(["fine", "later"], results)
+        end.write("finished")
+        end.close()
+        await results.until(12)
+        assert results.told[10:] == [("finished", None), ("later", None)]
+
+    with_pool(test)
+
+
 def test_closing_lets_what_runs_finish_and_tells_of_the_rest(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +38,24 @@ def test_arguments_and_results_go_through() -> None:
         assert dead.headers["x-attempts"] == 1
 
     run_queue("pairs", body)
+
+
+def test_what_has_not_begun_when_it_stops_is_given_back(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    async def body(client: Client, running: Running) -> None:
+        await client.publish_many("held", [str(pipe)] * 5)
+        end = await asyncio.to_thread(pipe.open, "w")  # the first has it open
+        await until(lambda: running.busy == 5)
+        stopping = asyncio.ensure_future(running.stop(grace_s=3600))
+        await until(lambda: running.counts["held"].released == 4)
+        assert running.busy == 1
+        end.close()
+        await stopping
+        assert running.counts["held"].done == 1
+
+    run_queue("held", body)
 
 
 def test_tasks_are_run_there() -> None:

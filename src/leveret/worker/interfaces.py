@@ -117,6 +117,9 @@ class Pool(Protocol):
     def submit(self, job: Any, on_done: Done) -> None:
         """Queues without limit: the caller bounds what is in it (by its prefetch)."""
 
+    def drop_waiting(self) -> None:
+        """Tell on_done of what did not begin that it is LostJob, not `started`. What runs goes on."""
+
     async def close(self, grace_s: float) -> None:
         """Let what runs finish within `grace_s`, then abandon or kill it; on_done is told LostJob of each then."""
 

@@ -39,7 +39,7 @@ log = logging.getLogger("leveret.worker")
 class _Worker:
     """A process, and the jobs that it has in hand: by number, in the order in which it does them."""
 
-    __slots__ = ("given", "jobs", "link", "ready", "reason", "retiring", "stuck")
+    __slots__ = ("dropping", "given", "jobs", "link", "ready", "reason", "retiring", "stuck")
 
     def __init__(self, link: ProcessLink) -> None:
         self.link = link
@@ -48,6 +48,7 @@ class _Worker:
         self.ready = False
         self.retiring = False
         self.stuck = False  # in a long job: nothing is put behind it
+        self.dropping = False  # what it gives back is not handed out again
         self.reason: Exception | None = None  # why we killed it
 
 
@@ -135,12 +136,10 @@ class ProcessPool:
             return
         self._open = False
         self._closing = True
-        self._drop_pending()
+        self.drop_waiting()
         for worker in self._processes.values():
             if not worker.ready:
                 worker.link.kill()
-            if worker.jobs:
-                worker.link.send([child.RECALL])
             worker.link.send([child.STOP])
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
@@ -170,10 +169,20 @@ class ProcessPool:
     def _all_ready(self) -> bool:
         return len(self._processes) == self.workers and all(w.ready for w in self._processes.values())
 
-    def _drop_pending(self) -> None:
-        while self._pending:
-            _, on_done = self._pending.popleft()
-            self._report(on_done, None, LostJob(f"{self.name}: closed before the job began", started=False))
+    def drop_waiting(self) -> None:
+        """What did not begin is LostJob: at once what waits here, and when its process has told what that had in hand."""
+        waiting = list(self._pending)
+        self._pending.clear()
+        self._drop(waiting)
+        for worker in self._processes.values():
+            if worker.jobs:
+                worker.dropping = True
+                worker.link.send([child.RECALL])
+
+    def _drop(self, entries: list[tuple[Any, Done]]) -> None:
+        for _, on_done in entries:
+            text = f"{self.name}: told to stop before the job began"
+            self._report(on_done, None, LostJob(text, started=False))
 
     # ---- jobs
 
@@ -227,6 +236,7 @@ class ProcessPool:
             worker.jobs[number] = entry
             batch.append((number, entry[0]))
         self._number = number
+        worker.dropping = False
         worker.given += len(batch)
         try:
             worker.link.send([child.JOBS, batch])
@@ -271,10 +281,9 @@ class ProcessPool:
         if kind == child.RESULTS:
             self._on_results(worker, message[1], message[2])
         elif kind == child.RETURNED:
-            self._put_back(
-                [worker.jobs.pop(number) for number in reversed(message[1]) if number in worker.jobs]
-            )
+            unbegun = [worker.jobs.pop(number) for number in reversed(message[1]) if number in worker.jobs]
             worker.given -= len(message[1])
+            self._put_back(worker, unbegun)
         elif kind == child.READY:
             worker.ready = True
             self._start_error = None
@@ -311,11 +320,12 @@ class ProcessPool:
             assert self._loop is not None
             self._loop.call_later(CLOSE_S, worker.link.kill)
 
-    def _put_back(self, entries: list[tuple[Any, Done]]) -> None:
-        """Jobs that never began, oldest first: to be the next ones."""
-        self._pending.extendleft(reversed(entries))
-        if self._closing:
-            self._drop_pending()
+    def _put_back(self, worker: _Worker, entries: list[tuple[Any, Done]]) -> None:
+        """Jobs that never began, oldest first: to be the next ones, unless there are to be no more."""
+        if self._closing or worker.dropping:
+            self._drop(entries)
+        else:
+            self._pending.extendleft(reversed(entries))
 
     def _on_exit(self, link: ProcessLink, how: str) -> None:
         worker = self._processes.pop(link)
@@ -332,7 +342,7 @@ class ProcessPool:
             else:  # not its fault, whatever came of it
                 text = f"{self.name}: {how} after this job, before it could tell what came of it"
                 self._report(entry[1], None, LostJob(text, started=False))
-        self._put_back(unbegun)
+        self._put_back(worker, unbegun)
         if not self._open and not self._closing:
             self._start_error = self._start_error or ConfigError(f"{self.name}: {how} while it was starting")
         elif not worker.retiring and not self._closing:

@@ -74,8 +74,8 @@ class Work:
             await self._pool.close(grace_s)
 
     def recall(self) -> None:
-        """What waits in a pool of threads is Lost. Processes are asked for what they have when they are closed."""
-        if isinstance(self._pool, ThreadPool):
+        """What waits in a pool is Lost, to be given back."""
+        if self._pool is not None:
             self._pool.drop_waiting()
 
     def _process_pool(self) -> ProcessPool:
