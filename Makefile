@@ -100,7 +100,7 @@ demo: .venv/stamp ## run the demonstration: real work, killed in the middle (ARG
 	@$(PY) examples/demo/run.py $(ARGS)
 
 .PHONY: example
-example: .venv/stamp ## run an example: NAME=mail, order, resize, selfheal or spike (ARGS=--help)
+example: .venv/stamp ## run an example: NAME=mail, order, resize, selfheal, spike or browser (ARGS=--help)
 	@$(PY) examples/$(NAME)/run.py $(ARGS)
 
 .PHONY: serve

@@ -51,6 +51,7 @@ __all__ = [
     "default_data_dir",
     "load",
     "table",
+    "unknown_key",
 ]
 
 PREFIX: Final = "LEVERET_"
@@ -210,6 +211,11 @@ def table() -> list[Key]:
     return rows
 
 
+def unknown_key(name: str) -> str:
+    """What to say of a key that there is not."""
+    return f"unknown key '{name}'{_meant(name, dict.fromkeys(row.name for row in table()))}"
+
+
 def load(
     file: Path | None = None,
     environ: Mapping[str, str] | None = None,
@@ -231,7 +237,7 @@ def load(
     if file is not None:
         for name, value in _read(file).items():
             if name not in rows:
-                raise ConfigError(f"{file}: unknown key '{name}'{_meant(name, rows)}")
+                raise ConfigError(f"{file}: {unknown_key(name)}")
             take(name, f"{file}: {name}", value, str(file))
     variables = {each.variable: each.name for each in rows.values()}
     for variable, text in environ.items():
@@ -242,7 +248,7 @@ def load(
         take(variables[variable], variable, text, variable)
     for name, value in (options or {}).items():
         if name not in rows:
-            raise ConfigError(f"unknown key '{name}'{_meant(name, rows)}")
+            raise ConfigError(unknown_key(name))
         if value is not None:
             take(name, rows[name].option or name, value, rows[name].option or "option")
     if values.get("amqp_port") == 0:  # so that brokers on free ports do not meet on others

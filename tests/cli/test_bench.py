@@ -171,7 +171,8 @@ def test_without_a_url_it_starts_a_broker_and_draws(
         (["throughput", "--ack-every", "2000"], exits.USAGE, "never come without an ack"),
         (["throughput", "--queues", "2", "--consumers", "2"], exits.USAGE, "--queues 2"),
         (["backlog", "--messages", "0"], exits.USAGE, "--messages"),
-        (["throughput", "--plot", "picture.txt"], exits.FAILED, ".svg"),
+        (["throughput", "--plot", "picture.txt"], exits.USAGE, ".svg"),
+        (["throughput", "--plot", "nowhere/x.svg"], exits.USAGE, "no directory nowhere that can be written"),
         (["throughput", "--wndow", "1"], exits.USAGE, "No such option"),
         (["throughput", "--rounds", "3"], exits.USAGE, "--rounds is for --compare"),
         (

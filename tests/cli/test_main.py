@@ -12,6 +12,7 @@ import pytest
 
 from leveret import build, config
 from leveret.cli import exits, main
+from leveret.cli.client import find
 from leveret.errors import ConfigError, Damaged, DirectoryLocked, LeveretError, NotFound, StoreError
 
 
@@ -72,7 +73,12 @@ def test_errors_become_a_line_and_a_code(
     [
         (["quees"], exits.USAGE, "Did you mean 'queues'?"),
         (["serve", "--prot", "1"], exits.USAGE, "No such option"),
-        (["serve", "--set", "x=1"], exits.USAGE, "keys: allow_remote_guest"),
+        (["serve", "--set", "x"], exits.USAGE, "it takes KEY=VALUE; keys: allow_remote_guest"),
+        (
+            ["serve", "--set", "amqp_prot=1"],
+            exits.USAGE,
+            "unknown key 'amqp_prot'; did you mean 'amqp_port'?",
+        ),
         (["serve", "--memory", "--data", "/x"], exits.USAGE, "--memory keeps nothing on disk"),
         (["serve", "--amqp-port", "99999"], exits.CONFIG, "--amqp-port: '99999' is not allowed"),
         (["serve", "--stomp-port", "on"], exits.CONFIG, "--stomp-port: 'on' is not allowed"),
@@ -143,3 +149,11 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
     command = f"{sys.executable} -m leveret config --reference | head -1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_broker_is_found_where_serve_puts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEVERET_DATA_DIR", str(tmp_path / "mine"))
+    assert find(None, None, None).is_relative_to(tmp_path / "mine")
+    assert find(tmp_path / "other", None, None).is_relative_to(tmp_path / "other")
+    monkeypatch.delenv("LEVERET_DATA_DIR")
+    assert not find(None, None, None).is_relative_to(tmp_path)

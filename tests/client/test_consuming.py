@@ -128,6 +128,9 @@ def test_what_is_wrong_with_a_queue_is_raised_where_it_is_consumed() -> None:
             async with client.consume(Queue("q", max_length=6)):
                 pass
         assert caught.value.code == 406
+        with pytest.raises(Refused, match="it is there with other settings: declare it as it is") as caught:
+            await client.declare_queue(Queue("q", max_length=6))
+        assert caught.value.code == 406
         with pytest.raises(Refused) as caught:
             async for _ in client.consume("missing", declare=False):
                 pass

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from leveret.benchmark.plan import Senseless
 from leveret.benchmark.result import Result
 from leveret.errors import Unsupported
 
@@ -15,9 +17,11 @@ COLOURS: Final = ("#2f6f9f", "#d9822b", "#3a8f5c", "#7a5ea8")
 
 
 def check(path: Path) -> None:
-    """Before anything is measured: raises Unsupported where this cannot be drawn."""
+    """Before anything is measured: raises Senseless for a file that cannot be, Unsupported without matplotlib."""
     if path.suffix.lower() not in FORMATS:
-        raise Unsupported(f"--plot {path}: the name of the picture ends with {', '.join(FORMATS)}")
+        raise Senseless(f"--plot {path}: the name of the picture ends with {', '.join(FORMATS)}")
+    if not os.access(path.parent, os.W_OK):
+        raise Senseless(f"--plot {path}: there is no directory {path.parent} that can be written to")
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:

@@ -175,9 +175,9 @@ def _bench(
     except ConnectFailed as error:
         code = exits.of_code(error.code)
         raise CommandFailed(error.text, code if code == exits.REFUSED else exits.NO_BROKER) from None
+    _tell(results, as_json)
     if plot is not None:
         plots.draw([result for turn in results for result in turn], plot)
-    _tell(results, as_json)
     return exits.OK
 
 

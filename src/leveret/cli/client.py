@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from leveret.config import default_data_dir
 from leveret.server import admin_socket
 
 TIMEOUT_S = 60.0
+DATA_DIR = "LEVERET_DATA_DIR"
 
 
 class CommandFailed(Exception):
@@ -30,7 +32,8 @@ def find(data: Path | None, path: Path | None, amqp_port: int | None) -> Path:
         return path
     if amqp_port is not None:
         return admin_socket.of_memory_broker(amqp_port)
-    return admin_socket.of_data_dir(default_data_dir() if data is None else data)
+    told = os.environ.get(DATA_DIR)  # as `leveret serve` has it
+    return admin_socket.of_data_dir(data or (Path(told) if told else default_data_dir()))
 
 
 class Client:

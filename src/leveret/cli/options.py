@@ -36,7 +36,11 @@ def broker(function: Decorated) -> Decorated:
             help="Port of a broker that keeps everything in memory.",
         ),
         click.option("--socket", type=path, help="The admin socket itself."),
-        click.option("--data", type=path, help="Data directory of the broker (default: the platform's)."),
+        click.option(
+            "--data",
+            type=path,
+            help="Data directory of the broker (default: LEVERET_DATA_DIR, else the platform's).",
+        ),
     ):
         decorated = option(decorated)
     return decorated

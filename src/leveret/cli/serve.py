@@ -42,8 +42,10 @@ def effective(file: Path | None, settings: tuple[str, ...], options: dict[str, A
     names = {row.name for row in config.table()}
     for setting in settings:
         name, equals, value = setting.partition("=")
-        if not equals or name not in names:
+        if not equals:
             raise click.UsageError(f"--set {setting}: it takes KEY=VALUE; keys: {', '.join(sorted(names))}")
+        if name not in names:
+            raise click.UsageError(f"--set {setting}: {config.unknown_key(name)}")
         options[name] = value
     if options.get("memory") and options.get("data_dir") is not None:
         raise click.UsageError("--memory keeps nothing on disk: leave out --data, or leave out --memory")

@@ -35,6 +35,7 @@ DELAY_SPARE_MS: Final = 600_000
 LONGEST_MS: Final = 2**32 - 1  # of RabbitMQ's x-expires and x-message-ttl
 LONGEST_DELAY_MS: Final = LONGEST_MS - DELAY_SPARE_MS  # a queue outlives what is in it
 NOT_FOUND: Final = 404
+DIFFERENT: Final = 406  # the answer to declaring otherwise what is there
 
 Put = Callable[[BytesWriter, int], None]
 
@@ -82,7 +83,13 @@ class Control(Owner):
     async def declare_queue(self, queue: Queue) -> QueueInfo:
         check_name("queue", queue.name)
         link = await self._client.wait_link()
-        info = await self.declare_over(queue, link)
+        try:
+            info = await self.declare_over(queue, link)
+        except Refused as error:
+            if error.code != DIFFERENT:
+                raise
+            advice = "it is there with other settings: declare it as it is, or delete it first (`leveret delete queue`)"
+            raise Refused(error.code, f"{error.text}; {advice}", error.method) from None
         if not queue.name:
             queue = queue.named(info.name)
         self.record.queues[queue.name] = queue
