@@ -57,7 +57,8 @@ def test_it_does_not_poll_while_the_disk_is_written(idle: Any) -> None:
 
 
 def test_it_does_not_poll_while_there_is_more_to_do(idle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(idle.broker, "work", lambda: True)
+    busy = SimpleNamespace(work=lambda: True, expiry=SimpleNamespace(run=lambda: None))
+    monkeypatch.setattr(idle, "broker", busy)
     idle.turn()
     assert idle.polling.begun == 0
     assert idle.scheduled
