@@ -131,7 +131,7 @@ def test_the_page_of_the_how_to(
     (page,) = [block.text for block in blocks_of(HOW_TO) if block.option("file") == "page.html"]
     for old, new in (
         (":15674", f":{ports.web.port}"),
-        ("/orders", f"/{orders}"),
+        ("/page-orders", f"/{orders}"),
         ("/prices.gold", f"/{prices}"),
     ):
         assert page.count(old) == 1
