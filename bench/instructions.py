@@ -49,6 +49,10 @@ SCENARIOS: Final = (
 FEW: Final = 4_000
 MANY: Final = 24_000
 WORSE_PERCENT: Final = 5
+CLIENT: Final = "client-"
+# What the client has written grows in one block. Whether a block that grows has to be copied hangs on what is behind it on
+# the heap, which any import moves: a tenth of its count. One of this size is mapped, and the kernel moves its pages.
+MMAP_BYTES: Final = "16384"
 
 
 class NotCounted(Exception):
@@ -65,7 +69,7 @@ def total(profile: str) -> int:
 
 def driver_of(scenario: str, driver: str) -> str:
     """The client's scenarios have a driver of their own."""
-    return f"{driver}_client" if scenario.startswith("client-") else driver
+    return f"{driver}_client" if scenario.startswith(CLIENT) else driver
 
 
 def count(python: str, driver: str, scenario: str, messages: int, profile: Path) -> int:
@@ -79,6 +83,8 @@ def count(python: str, driver: str, scenario: str, messages: int, profile: Path)
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONNOUSERSITE": "1",
     }
+    if scenario.startswith(CLIENT):
+        environment["MALLOC_MMAP_THRESHOLD_"] = MMAP_BYTES
     ended = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
     if ended.returncode != 0:
         raise NotCounted(f"{' '.join(words)}: exit code {ended.returncode}\n{ended.stderr[-2000:]}")

@@ -90,27 +90,29 @@ class Publisher:
         if type(to) is not str:
             to = target(to)
         own: tuple[object, ...] = ()
-        kept = True
-        if options:
-            if OWN.isdisjoint(options):
-                own = self._checked_once(options)
-            else:
-                check_options(options)
-                kept = False
-        if kept and type(body) is bytes:
-            found = self._as_is.get((to, own))
-            if found is not None:
-                return found, body
-        data, content_type, encoding = self.payloads.encode(body, options)
-        if not kept:
+        if not options:
+            if type(body) is bytes:
+                found = self._as_is.get(to)
+                if found is not None:
+                    return found, body
+        elif OWN.isdisjoint(options):
+            own = self._checked_once(options)
+            if type(body) is bytes:
+                found = self._as_is.get((to, own))
+                if found is not None:
+                    return found, body
+        else:
+            check_options(options)
+            data, content_type, encoding = self.payloads.encode(body, options)
             return self._template(target(to), content_type, encoding, options), data
+        data, content_type, encoding = self.payloads.encode(body, options)
         key = (to, own, content_type, encoding)
         template = self._templates.get(key)
         if template is None:
             template = self._template(target(to), content_type, encoding, options)
             keep(self._templates, key, template)
         if type(body) is bytes and self.payloads.sends_as_is(options):
-            keep(self._as_is, (to, own), template)
+            keep(self._as_is, (to, own) if own else to, template)
         return template, data
 
     def _checked_once(self, options: Options) -> tuple[object, ...]:
