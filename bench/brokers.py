@@ -52,9 +52,8 @@ def python_beside(command: str) -> str:
         raise Usage(
             f"there is no python beside '{command}': name a command of an environment, such as .venv/bin/leveret"
         )
-    return str(
-        python.absolute()
-    )  # programs run in directories of their own; not resolved: an environment is where its link is
+    # programs run in directories of their own; not resolved: an environment is where its link is
+    return str(python.absolute())
 
 
 def answers(port: int) -> bool:

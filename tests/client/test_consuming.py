@@ -28,6 +28,18 @@ async def ready(client: Client, count: int, queue: str = "q") -> None:
     await until_async(there)
 
 
+async def getting(client: Client) -> asyncio.Task[Message | None]:
+    """A get that waits for a message of an empty queue."""
+    await client.declare_queue("q")
+    task = asyncio.create_task(client.get("q", timeout_s=20))
+
+    async def waits() -> bool:
+        return (await client.look_at_queue("q")).consumers == 1
+
+    await until_async(waits)
+    return task
+
+
 def test_messages_come_in_order_and_acks_are_kept() -> None:
     async def work(client: Client) -> None:
         await fill(client, 500)
@@ -243,13 +255,7 @@ def test_pulling() -> None:
 
 def test_pulling_waits_as_long_as_it_is_told_to() -> None:
     async def work(client: Client) -> None:
-        await client.declare_queue("q")
-        task = asyncio.create_task(client.get("q", timeout_s=20))
-
-        async def waits() -> bool:
-            return (await client.look_at_queue("q")).consumers == 1
-
-        await until_async(waits)
+        task = await getting(client)
         await client.publish("q", "late")
         message = await task
         assert message is not None and message.data == "late"

@@ -12,19 +12,7 @@ from leveret.client import Client
 from leveret.embed import Broker
 from tests.client.inside import DEADLINE_S, run
 from tests.client.test_calls import serving
-
-
-class Polling:
-    """Counts who waits."""
-
-    def __init__(self) -> None:
-        self.begun = self.ended = 0
-
-    def begin(self) -> None:
-        self.begun += 1
-
-    def over(self) -> None:
-        self.ended += 1
+from tests.polling import Polling
 
 
 async def publish(client: Client) -> None:

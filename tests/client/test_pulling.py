@@ -14,6 +14,7 @@ from leveret.errors import Closed, Disconnected
 from tests.client.fake_server import Peer, fake_server
 from tests.client.inside import QUICKLY, cut, run, run_with_broker, until, until_async
 from tests.client.matrix.harness import make_client, nothing_left
+from tests.client.test_consuming import getting
 
 QUEUE = Queue("q", retry=Retry(max=3, delay_s=0.01, jitter=False))
 COUNT = 100
@@ -83,13 +84,7 @@ def test_closing_waits_for_what_a_get_that_was_cancelled_gives_back() -> None:
 
 def test_who_waits_in_a_get_is_told_that_the_client_was_closed() -> None:
     async def work(client: Client) -> None:
-        await client.declare_queue("q")
-        task = asyncio.create_task(client.get("q", timeout_s=20))
-
-        async def waits() -> bool:
-            return (await client.look_at_queue("q")).consumers == 1
-
-        await until_async(waits)
+        task = await getting(client)
         await client.close()
         with pytest.raises(Closed):
             await task

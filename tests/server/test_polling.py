@@ -15,19 +15,7 @@ from leveret.errors import ConfigError
 from leveret.limits import TURN_BUDGET_BYTES
 from leveret.server import run
 from leveret.server.server import LIGHT_BYTES, Server
-
-
-class Polling:
-    """Counts."""
-
-    def __init__(self) -> None:
-        self.begun = self.ended = 0
-
-    def begin(self) -> None:
-        self.begun += 1
-
-    def over(self) -> None:
-        self.ended += 1
+from tests.polling import Polling
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from leveret.cli import exits
-from leveret.config import default_data_dir
+from leveret.config import PREFIX, default_data_dir
 from leveret.server import admin_socket
 
 TIMEOUT_S = 60.0
-DATA_DIR = "LEVERET_DATA_DIR"
+DATA_DIR = f"{PREFIX}DATA_DIR"
 
 
 class CommandFailed(Exception):
